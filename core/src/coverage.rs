@@ -248,6 +248,9 @@ marks! {
         AskedAhead: "bytes were asked for ahead of the entry that waits";
         BytesAskedForAgain: "bytes were asked for again";
         ClosedWriterRefused: "a closed writer was refused";
+        WrongTenantNamed: "what named another tenant than a stream's was refused";
+        PausedRefused: "a paused stream took nothing in";
+        ThrottledRefused: "a stream took nothing in for a while, for as much as its rate allows was in";
         WriterGapRefused: "a gap in what a writer writes was refused";
         NoRoomRefused: "a publisher was refused because the disk is nearly full";
         DuplicateAnswered: "messages came again under the same writer sequences";
@@ -363,6 +366,7 @@ marks! {
     }
     Rare {
         PartOfAccepted: "a part came of a message that had been accepted";
+        PartOfPausedRefused: "a paused stream took no further part of a message that was begun before";
         PartsWait: "parts came faster than they could be written";
         WholesFull: "a stream kept as many bytes of large messages as it may";
         BegunAnew: "a large message was begun anew while parts of it were staged";

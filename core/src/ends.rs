@@ -4,6 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::flow::Rank;
 use crate::id::{NodeId, Sequence};
 
 /// Most targets of one stream.
@@ -92,6 +93,8 @@ pub struct Ends {
     pub policy: Policy,
     /// What becomes of a message that cannot be processed.
     pub poison: Poison,
+    /// Whose it is, and what ranks it.
+    pub rank: Rank,
 }
 
 /// Why nodes cannot be the ends of a stream.
@@ -157,7 +160,13 @@ impl Ends {
                 if named.len() == targets.len() { Policy::All } else { Policy::Named(named) }
             }
         };
-        Ok(Self { source, targets, policy, poison: Poison::Block })
+        Ok(Self { source, targets, policy, poison: Poison::Block, rank: Rank::default() })
+    }
+
+    /// The same of another rank.
+    #[must_use]
+    pub fn ranked(self, rank: Rank) -> Self {
+        Self { rank, ..self }
     }
 
     /// The same with another policy for what cannot be processed.
@@ -174,7 +183,8 @@ impl Ends {
     /// A stream from one node to another.
     #[must_use]
     pub fn between(source: NodeId, target: NodeId) -> Self {
-        Self { source, targets: [target].into(), policy: Policy::All, poison: Poison::Block }
+        let (policy, poison, rank) = (Policy::All, Poison::Block, Rank::default());
+        Self { source, targets: [target].into(), policy, poison, rank }
     }
 
     /// The same without some of the targets. A policy that asks for these is met as if they were lost, see [`Self::completed`].
@@ -230,10 +240,11 @@ impl Ends {
             }
             Policy::Named(named) => alloc::format!("{source} to {targets} (completed by {})", list(named)),
         };
-        match self.poison {
-            Poison::Block => ends,
-            Poison::Park { attempts } => alloc::format!("{ends}, parks after {attempts} attempts"),
-        }
+        let poison = match self.poison {
+            Poison::Block => None,
+            Poison::Park { attempts } => Some(alloc::format!("parks after {attempts} attempts")),
+        };
+        [Some(ends), poison, self.rank.words()].into_iter().flatten().collect::<Vec<String>>().join(", ")
     }
 
     /// Whether they are the same, whatever the order of the targets: it says only who of them votes.
@@ -248,6 +259,7 @@ impl Ends {
             && covers(&self.targets, &other.targets)
             && policy
             && self.poison == other.poison
+            && self.rank == other.rank
     }
 
     /// Up to where the policy is met by these marks, told by the place of the target; those of whom `gone` holds are out of it, and
@@ -360,9 +372,15 @@ mod tests {
         }
         assert_eq!(Poison::of(parks(3).unwrap().poison.attempts()), Poison::Park { attempts: 3 });
         assert_eq!(Poison::of(one.poison.attempts()), Poison::Block);
+        let ranked = |priority| Rank { priority, ..Rank::default() };
+        assert!(one.clone().ranked(ranked(3)).same(&one.clone().ranked(ranked(3))));
+        assert!(!one.clone().ranked(ranked(3)).same(&one));
         let words = |ends: &Ends| ends.words(|node| alloc::format!("n{}", node.0));
         assert_eq!(words(&one), "n1 to n2, n3");
         assert_eq!(words(&parks(3).unwrap()), "n1 to n2, n3, parks after 3 attempts");
+        assert_eq!(words(&one.clone().ranked(ranked(3))), "n1 to n2, n3, priority 3");
+        let both = parks(3).unwrap().ranked(ranked(3));
+        assert_eq!(words(&both), "n1 to n2, n3, parks after 3 attempts, priority 3");
         assert_eq!(words(&ends(3, Policy::Count(2))), "n1 to n2, n3, n4 (2 of 3)");
         assert_eq!(words(&ends(2, Policy::Named(nodes([3])))), "n1 to n2, n3 (completed by n3)");
     }

@@ -393,6 +393,10 @@ bugs! {
             "the seal of a stream leaves it under the authority it had";
         ChangedWhileSealed = "changed-while-sealed":
             "that a change of a stream's members is done is recorded while a seal asks them, and by whom the seal leaves behind";
+        RulesNotWritten = "rules-not-written":
+            "a rule that pauses streams is not written beside the stored state: a source that starts anew takes messages in until it has heard how far the log is committed (M82)";
+        ResumedTogether = "resumed-together":
+            "who resumes one stream resumes its tenant with it";
         SealWaitsForOne = "seal-waits-for-one":
             "where a sealed stream ends is fixed when the first survivor has answered";
         SealedAtFurthest = "sealed-at-furthest":
@@ -409,6 +413,10 @@ bugs! {
             "a voter that is evicted goes on being counted among the voters";
     }
     Stream {
+        RatesBeginAnew = "rates-begin-anew":
+            "when a rule about streams changes, what all rates have let in is forgotten (S31)";
+        PartsNotPaused = "parts-not-paused":
+            "a paused stream goes on taking parts of large messages that were begun before (S30)";
         MembersBeforeEntry = "members-before-entry":
             "whoever leads a stream does without a target as soon as that is intended, before the log says so (S21)";
         DrainForgetsLast = "drain-forgets-last":

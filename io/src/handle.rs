@@ -289,7 +289,7 @@ impl fmt::Debug for Running {
 
 /// Room that a command takes while it waits.
 fn weight(command: &Command) -> u32 {
-    let bytes = match command {
+    let bytes = match command.inner() {
         Command::Publish { messages, .. } => messages.iter().map(|message| message.len() + 64).sum(),
         Command::Stage { part, .. } => part.bytes.len() + 256,
         Command::Update(UpdateCommand::Send { key, payload, .. }) => key.len() + payload.len() + 256,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use wattle_core::ends::{Poison, Policy};
+use wattle_core::flow::Rank;
 use wattle_core::id::{Sequence, WriterId, WriterSequence};
 use wattle_core::node::command::{Command, Position, Reply, Waited};
 use wattle_io::handler::{Failure, Handler, Handling, Key, Life, Message, Options, Over, Progress, State};
@@ -63,6 +64,7 @@ impl Pair {
                 targets,
                 policy: Policy::All,
                 poison: Poison::Block,
+                rank: Rank::default(),
             },
         )
         .await;

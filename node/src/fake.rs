@@ -10,6 +10,7 @@ use wattle_core::agreed::{
     ConfigChange, ConfigCommand, ConfigRecord, ConfigRefusal, ConfigReply, KeyStatus, MeshSettings, ReadPoint,
 };
 use wattle_core::epoch::Epoch;
+use wattle_core::flow::{FlowChange, FlowRefusal, FlowTold, FlowWish, Rule, Said, Scope, Tenant, Which};
 use wattle_core::id::{
     AttachToken, AuthorityEpoch, BootId, Generation, LogIndex, MeshId, MessageId, NodeId, RequestId,
     Sequence, SessionEpoch, StreamInstance, Term, WriterId, WriterSequence,
@@ -55,6 +56,8 @@ struct State {
     /// Answer no level above this one, as if the rest of the mesh were away.
     reaches: Waited,
     activity: Activity,
+    /// What was said of whether streams take messages in.
+    rule: Rule,
 }
 
 #[derive(Debug, Default)]
@@ -81,6 +84,7 @@ impl FakeWorld {
             entries: 0,
             reaches: Waited::Completed,
             activity: Activity::Running,
+            rule: Rule::default(),
         };
         Self {
             state: Arc::new(Mutex::new(state)),
@@ -221,6 +225,12 @@ impl State {
             | Command::ChangeMembers(_)
             | Command::Parked { .. }
             | Command::Attach { .. } => Err(Refusal::NoQuorum),
+            Command::ChangeFlow(wish) => self.flow(&wish).map(Reply::Flow),
+            Command::Within { tenant, .. } if !tenant.is_default() => {
+                let (stream, named) = ("words".to_owned(), tenant);
+                Err(FlowRefusal::WrongTenant { stream, tenant: Tenant::default(), named }.into())
+            }
+            Command::Within { command, .. } => return self.answer(*command),
             Command::Describe(_) | Command::Update(_) => Err(Refusal::NotMember),
             Command::Config(command) => return self.config(command).into_iter().collect(),
             Command::CloseWriter { .. } => Ok(Reply::WriterClosed),
@@ -239,6 +249,23 @@ impl State {
             }
         };
         VecDeque::from([answer])
+    }
+
+    /// The only rule there is: whatever it is about, it pauses every stream.
+    fn flow(&mut self, wish: &FlowWish) -> Result<Box<FlowTold>, Refusal> {
+        if let Which::Stream(name) = &wish.which {
+            self.stream(name)?;
+        }
+        let said = Said { at: NodeId(1), time: Wall(5) };
+        match wish.change {
+            FlowChange::Pause => self.rule.paused = Some(said),
+            FlowChange::Resume => self.rule.paused = None,
+            FlowChange::Throttle(rate) => self.rule.rate = Some((rate, said)),
+            FlowChange::Unthrottle => self.rule.rate = None,
+        }
+        let (rule, streams) = (self.rule.clone(), self.streams.len() as u64);
+        let paused = if rule.paused.is_some() { streams } else { 0 };
+        Ok(Box::new(FlowTold { rule, streams, paused, still: None }))
     }
 
     /// Every write is an entry. A watch is answered as long as it has something to tell, and then never.
@@ -332,6 +359,11 @@ impl State {
         messages: Vec<Bytes>,
         wait: Waited,
     ) -> VecDeque<Answer> {
+        if let Some(said) = self.rule.paused {
+            let (stream, scope) = (stream.to_owned(), Scope::Stream(StreamInstance(77)));
+            let name = Some(self.name.clone());
+            return VecDeque::from([Err(FlowRefusal::Paused { stream, scope, said, name }.into())]);
+        }
         if self.full > 0 {
             self.full -= 1;
             return VecDeque::from([Err(Refusal::NoSpace { free: 7 })]);
@@ -396,7 +428,8 @@ impl World for FakeWorld {
         let (answers, owed) = if state.stopped {
             (VecDeque::new(), false)
         } else {
-            let waits_for_more = matches!(&command, Command::Publish { wait, .. } if *wait > state.reaches);
+            let waits_for_more =
+                matches!(command.inner(), Command::Publish { wait, .. } if *wait > state.reaches);
             let answers = state.answer(command);
             let waits = waits_for_more || answers.is_empty();
             (answers, waits)

@@ -97,7 +97,8 @@ impl Publisher {
 
     async fn publish(&mut self, first: u64, messages: Vec<Bytes>) -> publish_response::Answer {
         let (stream, wait) = ("words".into(), Level::Accepted.into());
-        let request = PublishRequest { stream, writer: WRITER, first, messages, wait, part: None };
+        let request =
+            PublishRequest { stream, writer: WRITER, first, messages, wait, ..PublishRequest::default() };
         self.requests.send(request).await.expect("the call is open");
         let answer = self.answers.message().await.expect("the call goes on").expect("an answer");
         answer.answer.expect("set")
@@ -145,7 +146,7 @@ async fn a_full_disk_refuses_with_a_reason_and_loses_nothing() {
     drain(c.data().await.expect("c answers"), accepted).await;
     let start = Instant::now();
     loop {
-        let find = FindWriterRequest { stream: "words".into(), writer: WRITER };
+        let find = FindWriterRequest { stream: "words".into(), writer: WRITER, tenant: String::new() };
         let next = data.find_writer(find).await.expect("known").into_inner().next;
         assert_eq!(next, accepted + 1, "what was refused was not taken");
         match publisher.publish(next, vec![Bytes::from_static(b"after")]).await {

@@ -111,7 +111,11 @@ fn digest_of(path: &Path) -> blake3::Hash {
 async fn staged(source: &Process) -> Option<Staged> {
     let writer = convert::writer(writer_of_name(STREAM, WRITER));
     let mut data = source.data().await?;
-    data.find_writer(FindWriterRequest { stream: STREAM.into(), writer }).await.ok()?.into_inner().staged
+    data.find_writer(FindWriterRequest { stream: STREAM.into(), writer, tenant: String::new() })
+        .await
+        .ok()?
+        .into_inner()
+        .staged
 }
 
 /// The files in a folder, with how long they are.

@@ -91,7 +91,7 @@ async fn what_a_handler_fails_at_is_parked_shown_tried_again_and_discarded_and_o
     // Another handler takes them.
     let mut data = c.data().await.expect("c answers");
     let (requests, stream) = tokio::sync::mpsc::channel(8);
-    let attach = Attach { stream: "words".into(), presented: None, window: 8, take_over: true };
+    let attach = Attach { stream: "words".into(), window: 8, take_over: true, ..Attach::default() };
     let say = async |request| requests.send(SubscribeRequest { request: Some(request) }).await.expect("room");
     say(Request::Attach(attach)).await;
     let stream = tokio_stream::wrappers::ReceiverStream::new(stream);

@@ -211,7 +211,7 @@ async fn publish(source: &mut Data, stream: &str, first: u64, messages: &[&[u8]]
         first,
         messages: messages.iter().map(|message| message.to_vec().into()).collect(),
         wait: Level::Accepted.into(),
-        part: None,
+        ..PublishRequest::default()
     };
     let answers = source.publish_client_data(tokio_stream::iter([request])).await.expect("a call");
     let answer = answers.into_inner().message().await.expect("an answer").expect("one for the request");
@@ -285,7 +285,7 @@ async fn nothing_comes_of_messages_acknowledgements_and_positions_that_are_refus
     assert_eq!((again.first, again.last, again.duplicate), (1, 2, true));
     assert_eq!(standing(&mut mesh).await, before);
 
-    let words = |presented| Attach { stream: "words".into(), presented, window: 8, take_over: false };
+    let words = |presented| Attach { stream: "words".into(), presented, window: 8, ..Attach::default() };
     let other_life = Position { instance: vec![9; 16].into(), ..begins.clone() };
     let later_authority = Position { authority: 9, sequence: 1, ..begins.clone() };
     let above = Position { sequence: 99, ..begins.clone() };

@@ -99,7 +99,7 @@ async fn publish(source: &Process) -> u64 {
         first: 1,
         messages: (1..=MESSAGES).map(|n| Bytes::from(format!("message {n}"))).collect(),
         wait: Level::Replicated.into(),
-        part: None,
+        ..PublishRequest::default()
     };
     let mut answers =
         data.publish_client_data(tokio_stream::iter([request])).await.expect("a call").into_inner();
@@ -172,7 +172,8 @@ async fn a_flipped_bit_is_met(choose: impl Fn(&Layout) -> Option<usize>) {
     let mut mesh = a.ready().await;
     let status = mesh.get_mesh_status(GetMeshStatusRequest {}).await.expect("it answers").into_inner();
     assert_eq!(status.streams[0].accepted, MESSAGES, "{status:?}");
-    let find = FindWriterRequest { stream: "words".into(), writer: WRITER.to_vec().into() };
+    let find =
+        FindWriterRequest { stream: "words".into(), writer: WRITER.to_vec().into(), tenant: String::new() };
     let next = a.data().await.expect("a answers").find_writer(find).await.expect("found").into_inner().next;
     assert_eq!(next, MESSAGES + 1);
     assert_eq!(publish(&a).await, 0, "all of it is there");

@@ -8,8 +8,8 @@ use wattle_core::node::command::Command;
 use wattle_core::sealing::Sealed;
 
 use crate::checker::{
-    Agreement, Checked, Configuration, Departures, Handling, Keys, Logs, Members, Recoveries, Registry,
-    Seals, Stops, StreamLedger, UpdateLedger, Votes,
+    Agreement, Checked, Configuration, Departures, Flows, Handling, Keys, Logs, Members, Recoveries,
+    Registry, Seals, Stops, StreamLedger, UpdateLedger, Votes,
 };
 use crate::event::{Actor, Event, MICRO, MILLI, Queue, Time};
 use crate::plan::Change;
@@ -148,6 +148,8 @@ pub struct Books {
     pub seals: Seals,
     /// How the members of streams changed.
     pub members: Members,
+    /// Which streams are paused.
+    pub flows: Flows,
     /// Who was told to take no part for a while.
     pub stops: Stops,
     /// What was told of keys that give way.

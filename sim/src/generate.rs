@@ -4,6 +4,7 @@
 mod contest;
 pub(crate) mod departures;
 mod faults;
+mod flow;
 mod fork;
 mod former;
 mod late;
@@ -60,6 +61,7 @@ fn general(seed: u64) -> Plan {
     relays::relays(&mut plan);
     seals::seals(&mut plan);
     members::members(&mut plan);
+    flow::flow(&mut plan);
     sort(&mut plan);
     // What waits for a member that is gone keeps its bytes, and may fill a small disk for good.
     if plan.departures.is_empty() && plan.seal.is_none() && plan.changes.is_empty() {
@@ -104,6 +106,7 @@ fn basic(seed: u64, count: usize, fault_phase: Time) -> Plan {
         recovery: None,
         seal: None,
         changes: Vec::new(),
+        flow: None,
         faults,
         beyond_repair,
         forsaken: forsaken(seed, count),

@@ -60,6 +60,7 @@ mod next_version;
 pub mod operator;
 mod outcome;
 mod panics;
+mod pauser;
 pub mod plan;
 pub mod process;
 mod processor;

@@ -13,10 +13,12 @@ use crate::{generate, text};
 
 mod check;
 mod document;
+mod flow;
 mod members;
 mod streams;
 mod updates;
 
+pub use flow::{FlowPlan, PausePlan, RankPlan, ScopePlan, ThrottlePlan};
 pub use members::{Change, ChangePlan};
 pub(crate) use streams::VOTERS_MOST;
 pub use streams::{CompletePlan, PoisonPlan, StreamPlan, TargetPlan};
@@ -88,6 +90,9 @@ pub struct Plan {
     /// Which targets are taken out of streams, in that order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<ChangePlan>,
+    /// Whose streams are, and which are paused and throttled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow: Option<FlowPlan>,
     /// What goes wrong, in the order of its beginning.
     #[serde(default)]
     pub faults: Vec<Fault>,

@@ -1,14 +1,16 @@
 //! A publisher: numbers its messages, repeats what was not answered, says something else when it was refused for sure.
 
 mod ending;
+mod flow;
 mod large;
 
 use wattle_core::id::{RequestId, WriterId, WriterSequence};
 use wattle_core::node::command::{Command, Receipt, Refusal, Reply, Waited};
 
 use self::ending::Ending;
+use self::flow::is_for_sure;
 use self::large::Uploads;
-use crate::checker::{Asked, Checked, ensure};
+use crate::checker::{Asked, Checked, Load, Sent, ensure};
 use crate::content::{self, Name};
 use crate::desk::{Call, Desk, request_of};
 use crate::event::{Actor, MILLI, Time};
@@ -226,7 +228,7 @@ impl Publisher {
         let last =
             (first + draws.between(self.plan.batch.0, self.plan.batch.1) - 1).min(self.words.len() as u64);
         let last = (first..=last).take_while(|&number| !self.is_large(desk, number)).last().unwrap_or(first);
-        let messages = (first..=last)
+        let messages: Vec<bytes::Bytes> = (first..=last)
             .map(|number| {
                 let len = self.len_of(desk, number);
                 let version = self.words[number as usize - 1].version;
@@ -239,9 +241,13 @@ impl Publisher {
                 content::write(Name { stream: self.stream, writer: self.writer, number, version }, len)
             })
             .collect();
+        let bytes = messages.iter().map(|message| message.len() as u64).sum();
+        let load = Load { messages: messages.len() as u64, bytes };
         let wait =
             [Waited::Accepted, Waited::Replicated, Waited::Completed][draws.weighted(&self.plan.waits)];
         let request = self.publish(desk, first, messages, wait);
+        let at = desk.now;
+        desk.books.flows.sent(self.stream, self.writer, Sent { request, at, first, last, load });
         // Somebody who waits for completion waits for handlers too, which take their time.
         let patience = self.plan.patience * if wait == Waited::Completed { 3 } else { 1 };
         self.open.push(Open {
@@ -364,6 +370,7 @@ impl Publisher {
     }
 
     fn told_level(&mut self, desk: &mut Desk<'_>, place: usize, receipt: &Receipt) -> Checked {
+        self.taken_in(desk, receipt)?;
         let open = &mut self.open[place];
         desk.books.streams[self.stream].receipt(desk.now, self.writer, &mut open.asked, receipt)?;
         if receipt.level == open.asked.wait {
@@ -408,18 +415,11 @@ impl Publisher {
     fn refused(&mut self, desk: &mut Desk<'_>, place: usize, refusal: &Refusal) {
         let open = self.open.remove(place);
         let range = open.asked.first as usize - 1..open.asked.last as usize;
-        let for_sure = matches!(
-            refusal,
-            Refusal::NotMember
-                | Refusal::UnknownStream(_)
-                | Refusal::WrongNode { .. }
-                | Refusal::Backpressure { .. }
-                | Refusal::NoSpace { .. }
-                | Refusal::WriterGap { .. }
-                | Refusal::TooLarge { .. }
-                | Refusal::Busy
-                | Refusal::Invalid(_)
-        );
+        let for_sure = is_for_sure(refusal);
+        if for_sure && open.asked.told.is_empty() {
+            desk.books.flows.refused(self.stream, self.writer, open.request);
+        }
+        self.told_paused(desk, refusal);
         if open.given_up {
             return;
         }

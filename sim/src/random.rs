@@ -85,6 +85,8 @@ pub enum Purpose {
     Members = 101,
     /// Messages that handlers fail at.
     Poison = 102,
+    /// Streams that are paused, and throttled.
+    Flow = 130,
     /// Members whose keys give way.
     Rotation = 94,
     /// Where in the world nodes are.

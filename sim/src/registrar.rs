@@ -1,6 +1,7 @@
 //! Those who open and close contested names of streams: each asks once, and one order must explain what all of them were told.
 
 use wattle_core::ends::{Poison, Policy};
+use wattle_core::flow::Rank;
 use wattle_core::id::{NodeId, RequestId};
 use wattle_core::node::command::{Command, Refusal, Reply};
 
@@ -28,13 +29,9 @@ impl Registrar {
             Wish::Open { source, target } => {
                 let named = |node: usize| plan.nodes[node].name.clone();
                 let (source_name, targets) = (named(source), vec![named(target)]);
-                let command = Command::OpenStream {
-                    name,
-                    source: source_name,
-                    targets,
-                    policy: Policy::All,
-                    poison: Poison::Block,
-                };
+                let (policy, poison, rank) = (Policy::All, Poison::Block, Rank::default());
+                let command =
+                    Command::OpenStream { name, source: source_name, targets, policy, poison, rank };
                 (command, Wished::Open((ids[source], ids[target])))
             }
             Wish::Close => (Command::CloseStream { name }, Wished::Close),

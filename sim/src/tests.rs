@@ -21,6 +21,7 @@ fn plan(seed: u64) -> Plan {
     plan.forsaken = None;
     plan.seal = None;
     plan.updates = None;
+    plan.flow = None;
     plan.departures.clear();
     plan.stops.clear();
     // Its streams have one target.
@@ -381,6 +382,7 @@ fn a_mesh_of_forty_nodes_runs_and_comes_back_from_its_text() {
     (plan.streams[0].source, plan.streams[0].target, plan.streams[0].asked_at) = (0, 1, 0);
     plan.streams[0].more.clear();
     plan.changes.clear();
+    plan.flow = None;
     let partition = FaultKind::Partition { side: (20..count).collect(), length: SECOND };
     plan.faults = vec![Fault { id: 1, when: Trigger::At(4 * SECOND), kind: partition }];
     let back = Plan::from_toml(&plan.to_toml()).expect("it was just written");

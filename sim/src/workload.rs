@@ -13,6 +13,7 @@ use crate::event::Actor;
 use crate::handler::Handler;
 use crate::leaver::{Leaver, Return};
 use crate::operator::Operator;
+use crate::pauser::Pauser;
 use crate::plan::Plan;
 use crate::processor::Processor;
 use crate::publisher::Publisher;
@@ -72,6 +73,7 @@ pub struct Workload {
     operator: Option<Operator>,
     sealer: Option<Sealer>,
     changer: Changer,
+    pauser: Pauser,
 }
 
 impl Workload {
@@ -108,6 +110,7 @@ impl Workload {
             operator: Operator::new(plan),
             sealer: Sealer::new(plan),
             changer: Changer::new(plan),
+            pauser: Pauser::new(plan),
         }
     }
 
@@ -126,6 +129,7 @@ impl Workload {
         self.operator.iter_mut().for_each(|operator| operator.start(desk));
         self.sealer.iter_mut().for_each(|sealer| sealer.start(desk));
         self.changer.start(desk);
+        self.pauser.start(desk);
     }
 
     /// Somebody goes on.
@@ -152,6 +156,10 @@ impl Workload {
             Actor::Operator(2) => {
                 let ready = self.all_joined();
                 self.changer.wake(desk, epoch, ready);
+            }
+            Actor::Operator(3) => {
+                let ready = self.all_joined();
+                self.pauser.wake(desk, epoch, ready);
             }
             Actor::Operator(_) => {
                 let ready = self.all_joined();
@@ -212,6 +220,7 @@ impl Workload {
                 self.sealer.as_mut().map_or(Ok(()), |sealer| sealer.reply(desk, request, reply))
             }
             Some(Actor::Operator(2)) => self.changer.reply(desk, request, reply),
+            Some(Actor::Operator(3)) => self.pauser.reply(desk, request, reply),
             Some(Actor::Operator(_)) => {
                 self.operator.iter_mut().for_each(|operator| operator.reply(desk, request, reply));
                 Ok(())
@@ -280,6 +289,7 @@ impl Workload {
                 self.sealer.iter_mut().for_each(|sealer| sealer.lost(desk, Some(request), node));
             }
             Some(Actor::Operator(2)) => self.changer.lost(desk, Some(request), node),
+            Some(Actor::Operator(3)) => self.pauser.lost(desk, Some(request), node),
             Some(Actor::Operator(_)) => {
                 self.operator.iter_mut().for_each(|operator| operator.lost(desk, Some(request), node));
             }
@@ -300,6 +310,7 @@ impl Workload {
         self.operator.iter_mut().for_each(|operator| operator.lost(desk, None, node));
         self.sealer.iter_mut().for_each(|sealer| sealer.lost(desk, None, node));
         self.changer.lost(desk, None, node);
+        self.pauser.lost(desk, None, node);
     }
 
     /// A node's disk was taken back.
@@ -335,6 +346,7 @@ impl Workload {
         self.operator.iter_mut().for_each(|operator| operator.heal(desk));
         self.sealer.iter_mut().for_each(|sealer| sealer.heal(desk));
         self.changer.heal(desk);
+        self.pauser.heal(desk);
     }
 
     /// Whether every node was told that it belongs to the mesh.
@@ -371,6 +383,7 @@ impl Workload {
             self.operator.iter().filter_map(|operator| operator.owed().map(|what| (Owed::Recovery, what)));
         let sealer = self.sealer.iter().filter_map(|sealer| sealer.owed().map(|what| (Owed::Recovery, what)));
         let changer = self.changer.owed().map(|(stream, what)| (Owed::Change { stream }, what));
+        let pauser = self.pauser.owed().map(|what| (Owed::Recovery, what));
         let publishers = self.publishers.iter();
         let publishers = publishers.filter_map(|p| p.owed().map(|what| (Owed::Stream(p.stream()), what)));
         let handlers = self.handlers.iter();
@@ -386,6 +399,7 @@ impl Workload {
             .chain(operator)
             .chain(sealer)
             .chain(changer)
+            .chain(pauser)
             .chain(publishers)
             .chain(handlers)
             .chain(senders)

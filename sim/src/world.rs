@@ -10,8 +10,8 @@ use wattle_core::time::Span;
 use wattle_core::work::Done;
 
 use crate::checker::{
-    Agreement, Configuration, Departures, Failure, Handling, Keys, Logs, Members, Neighbours, Pauses, Peers,
-    Recoveries, Registry, Relays, Seals, Starts, Stops, StreamLedger, Traffic, UpdateLedger, Votes,
+    Agreement, Configuration, Departures, Failure, Flows, Handling, Keys, Logs, Members, Neighbours, Pauses,
+    Peers, Recoveries, Registry, Relays, Seals, Starts, Stops, StreamLedger, Traffic, UpdateLedger, Votes,
     Watermarks,
 };
 use crate::custody::Custody;
@@ -161,6 +161,7 @@ impl<M: Machine> World<M> {
             recoveries: Recoveries::new(plan.recovery.as_ref().map_or(&[], |recovery| &recovery.lost)),
             seals: Seals::default(),
             members: Members::default(),
+            flows: Flows::default(),
             stops: Stops::default(),
             keys: Keys::new(processes.iter().map(|process| (process.id(), process.identity.key))),
             logs: Logs::default(),

@@ -14,6 +14,7 @@ fn calm(pipeline: usize, message_entries: usize) -> Plan {
     let mut plan = (0..).map(Plan::generate).find(|plan| plan.nodes.len() == 2).expect("many");
     plan.faults.clear();
     plan.registry.clear();
+    plan.flow = None;
     plan.network.latency = Latency::Fixed(MILLI);
     plan.network.links.clear();
     plan.network.bandwidth = 0;

@@ -1,6 +1,7 @@
 //! A node's disk is copied, and both copies run (rule C6).
 
 use wattle_core::ends::{Poison, Policy};
+use wattle_core::flow::Rank;
 use wattle_core::id::{BootId, NodeId};
 use wattle_core::node::command::{Command, Refusal, Reply};
 use wattle_core::node::output::Event;
@@ -48,6 +49,7 @@ fn open(name: &str) -> Command {
         targets: vec!["b".to_owned()],
         policy: Policy::All,
         poison: Poison::Block,
+        rank: Rank::default(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use wattle_core::ends::{Poison, Policy};
+use wattle_core::flow::Rank;
 use wattle_core::id::{LaneId, Ticket};
 use wattle_core::level::Level;
 use wattle_core::node::command::{Command, Reply};
@@ -94,6 +95,7 @@ fn the_same_calls_get_the_same_answers() {
                 targets: vec!["nobody".into()],
                 policy: Policy::All,
                 poison: Poison::Block,
+                rank: Rank::default(),
             },
         );
         solo.sync();

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use prost::Message as _;
 use wattle_core::ends::{Poison, Policy};
+use wattle_core::flow::Rank;
 use wattle_core::id::{GroupId, NodeId, ReplicaId, Term, WriterId, WriterSequence};
 use wattle_core::level::Level;
 use wattle_core::node::command::{Command, Reply, Waited};
@@ -21,6 +22,7 @@ fn open(duo: &mut Duo, name: &str) {
         targets: vec!["right".into()],
         policy: Policy::All,
         poison: Poison::Block,
+        rank: Rank::default(),
     };
     let opened = duo.ask(false, command);
     assert!(matches!(opened, Reply::StreamOpened { .. }), "{opened:?}");

@@ -51,6 +51,7 @@ impl Mesh {
             changed.extend(member.map(|member| (member, applied.index)));
             self.on_decided(now, entry.origin, entry.request, outcome.result);
         }
+        self.flow_changed();
         let news = self.drop_recalled(&changed);
         self.settle_recovery();
         if self.state.epoch != epoch {
@@ -107,7 +108,7 @@ impl Mesh {
         }
         let change = if let Body::Updates(change) = &entry.body { Some(change) } else { None };
         self.tell_effect(index, effect, change);
-        match (effect, &entry.body) {
+        match (effect, entry.body.inner()) {
             (Effect::Founded, Body::Found { first, .. }) => {
                 self.on_founded(now);
                 Some(first.node)
@@ -148,6 +149,10 @@ impl Mesh {
                 self.members_moved(&done.name);
                 None
             }
+            (Effect::Flow { changed: true, .. }, _) => {
+                self.flow_changed();
+                None
+            }
             (Effect::Closed(Some(instance)), Body::Close { name }) => {
                 // Until the stored state says so too, a start would take the stream for open.
                 self.closed.insert(*instance, index);
@@ -155,6 +160,7 @@ impl Mesh {
                     self.outputs.push_back(Output::Persist(closed_record(*instance, index)));
                 }
                 self.seal_over(*instance);
+                self.flow_changed();
                 self.outputs.push_back(Output::StreamClosed { instance: *instance, name: name.to_string() });
                 self.tell(MeshEvent::StreamClosed { name: name.clone(), instance: *instance });
                 None
@@ -206,6 +212,7 @@ impl Mesh {
                 self.outputs.push_back(Output::StreamClosed { instance, name });
             }
         }
+        self.flow_changed();
         self.announce_streams();
         self.seals_announced(now);
         self.reads.note_applied(now);
@@ -264,6 +271,7 @@ impl Mesh {
     /// Forgets marks of members and streams whose change is part of the stored state.
     pub(super) fn drop_marks(&mut self) {
         self.drop_member_marks();
+        self.drop_flow_mark();
         let stored = self.stored;
         let known: Vec<StreamInstance> =
             self.opened.values().filter(|s| s.index <= stored).map(|s| s.instance).collect();

@@ -10,6 +10,7 @@ use super::members::MembersChanged;
 use super::requests::Purpose;
 use super::wire::TEXT_MAX;
 use super::{Mesh, Output, Stream};
+use crate::flow::Tenant;
 use crate::id::{AuthorityEpoch, LogIndex, RequestId, StreamInstance};
 use crate::members::{MembersRefusal, MembersWish, REASON_MAX, StreamMembers};
 use crate::node::command::{Refusal, Reply};
@@ -20,7 +21,13 @@ use crate::time::Now;
 pub(super) const CHANGES_AT_ONCE: usize = 16;
 
 impl Mesh {
-    pub(super) fn on_change_members(&mut self, now: Now, request: RequestId, wish: MembersWish) {
+    pub(super) fn on_change_members(
+        &mut self,
+        now: Now,
+        request: RequestId,
+        tenant: Option<Tenant>,
+        wish: MembersWish,
+    ) {
         if [&wish.stream, &wish.target].iter().any(|text| text.len() > TEXT_MAX) {
             let what = "a stream's name, or a node's name or id, is too long";
             return self.reply(request, Err(Refusal::Invalid(what.into())));
@@ -28,7 +35,8 @@ impl Mesh {
         if wish.reason.is_empty() || wish.reason.len() > REASON_MAX {
             return self.reply(request, Err(MembersRefusal::NoReason.into()));
         }
-        self.on_client_request(now, request, Body::ChangeMembers(alloc::boxed::Box::new(wish)));
+        let body = Body::ChangeMembers(alloc::boxed::Box::new(wish));
+        self.on_client_request(now, request, body.within(tenant));
     }
 
     /// What a client that asked for a change is told.

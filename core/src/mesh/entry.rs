@@ -16,6 +16,7 @@ use super::updates;
 use crate::agreed::Expected;
 use crate::description::Described;
 use crate::ends::{Poison, Policy};
+use crate::flow::{FlowWish, Rank, Tenant};
 use crate::id::{LogIndex, MeshId, NodeId, ReplicaId, StreamInstance};
 use crate::members::MembersWish;
 use crate::time::{Span, Wall};
@@ -84,6 +85,8 @@ pub enum Body {
         policy: Policy<String>,
         /// What becomes of a message that a handler fails at again and again.
         poison: Poison,
+        /// Whose it is, and what ranks it.
+        rank: Rank,
     },
     /// Closes the stream of that name.
     Close {
@@ -170,6 +173,15 @@ pub enum Body {
     },
     /// Goes on without those with whom the quorum was lost.
     Recover(Box<Recover>),
+    /// Whether, or how fast, streams take messages in.
+    Flow(Box<FlowWish>),
+    /// Does something about a stream, if it is that tenant's.
+    Within {
+        /// Whose it must be.
+        tenant: Tenant,
+        /// What to do; not another one of these.
+        body: Box<Self>,
+    },
     /// Refuses the request, for the mesh is critical.
     Forbidden {
         /// How many members the leader could not reach.

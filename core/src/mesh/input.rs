@@ -1,5 +1,6 @@
 //! What the part is told.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -13,6 +14,7 @@ use crate::agreed::ConfigCommand;
 use crate::configuration::Configuration;
 use crate::description::Description;
 use crate::ends::{Poison, Policy};
+use crate::flow::{FlowWish, Rank, Tenant};
 use crate::id::{
     AuthorityEpoch, BootId, LaneId, LogIndex, NodeId, RequestId, Sequence, StreamInstance, Term,
 };
@@ -74,6 +76,22 @@ pub enum Input {
         policy: Policy<String>,
         /// What becomes of a message that a handler fails at again and again.
         poison: Poison,
+        /// Whose it is, and what ranks it.
+        rank: Rank,
+    },
+    /// Change whether, or how fast, streams take messages in.
+    ChangeFlow {
+        /// Who asks.
+        request: RequestId,
+        /// What.
+        wish: FlowWish,
+    },
+    /// Something that is asked for about a stream is to be done if the stream is that tenant's.
+    Within {
+        /// Whose it must be.
+        tenant: Tenant,
+        /// What is asked for: to close it, to seal it, to change its members, or its flow.
+        input: Box<Self>,
     },
     /// Close a stream.
     CloseStream {

@@ -9,7 +9,7 @@
 //! `voters`, `spread` and `stability` (who votes), `seed`, `token`, `join`, `admit` (how a mesh begins and grows), `join_key` (the key of the mesh itself), `introduce` (members that
 //! were admitted while this node was away), `eviction` and `evict` (how members go), `recovery`, `trail`, `fencing`, `recover` and `rival` (without a quorum), `parted` (a node that went), `mode` (how the mesh is, and what that
 //! forbids), `describe` (what members say of themselves), `stop` (a member
-//! that takes no part for a while), `identity` and `doubles` (a node that exists twice), `rotation` and `rotate` (a node's key gives way to another), `updates` (what reaches every member; invariants M20 to M23), `events` (what is told of all
+//! that takes no part for a while), `flow` (whether, and how fast, streams take messages in), `identity` and `doubles` (a node that exists twice), `rotation` and `rotate` (a node's key gives way to another), `updates` (what reaches every member; invariants M20 to M23), `events` (what is told of all
 //! this), `wire`, `snapshot`, `store`. Agreed configuration: `table` and `handlers` (what it holds), `writes`, `reads`, `watches`.
 //!
 //! # Invariants
@@ -70,6 +70,10 @@
 //!   authority, and while no seal asks the members.
 //! - **M75** Who was taken out of a stream was one of its targets, is out of it for good, and was not the last.
 //! - **M79** A node that was taken in again, with another disk or as one that had gone, says so of each stream that was opened before: it does not know what it vouched for then.
+//! - **M80** A stream is its tenant's from its opening to its end, and nothing that names another tenant does anything about it.
+//! - **M81** There is one rule about the same streams, and it says something; rules are bounded, and none is about a stream that is closed.
+//! - **M82** What a node was told of rules, its next start goes by: from the stored state, or from a mark beside it. Whoever asked for a rule is told so once that is on
+//!   the disk of the node that was asked.
 //! - **M40** One voter at a time is exchanged for one learner: where that can be committed, the number of voters stays, and the exchanges come to rest.
 //! - **M41** What is remembered of how steadily members were heard is bounded by the members.
 
@@ -93,6 +97,7 @@ mod events;
 mod evict;
 mod eviction;
 mod fencing;
+mod flow;
 mod identity;
 mod introduce;
 mod join;
@@ -245,6 +250,8 @@ pub struct Mesh {
     doubles: doubles::Doubles,
     /// What this node owes to seals of streams.
     sealer: sealer::Sealer,
+    /// What this node told, and wrote, of whether streams take messages in.
+    flowing: flow::Flowing,
     /// This node's own keys.
     keys: rotate::Keys,
     awaited: BTreeMap<Receipt, Awaited>,
@@ -283,6 +290,7 @@ impl Mesh {
             stored_join: StoredJoin::default(),
             spare_replica: None,
             sealer: sealer::Sealer::default(),
+            flowing: flow::Flowing::default(),
             welcome: None,
             told: events::Told::new(),
             describing: describe::Describing::default(),
@@ -339,6 +347,7 @@ impl Mesh {
             Space::Closed => {
                 self.closed.insert(StreamInstance(key.id), store::read_closed(head).map_err(sense)?);
             }
+            Space::Flow => self.flowing.restore(head).map_err(sense)?,
             Space::Fence => self.recovery.restore(head).map_err(sense)?,
             Space::Stopped => self.stopping.read(head).map_err(sense)?,
             Space::Identity => self.doubles.restore(self.own, key, head).map_err(sense)?,
@@ -378,6 +387,7 @@ impl Mesh {
             self.outputs.push_back(Output::Remembered { addresses: membership.remember });
         }
         self.announce_roster();
+        self.flow_changed();
         self.announce_streams();
         self.announce_opened();
         self.seals_announced(now);
@@ -402,14 +412,18 @@ impl Mesh {
             Input::Seed { request, name } => self.on_seed(now, request, name),
             Input::Invite { request } => self.on_invite(now, request),
             Input::Join { request, token } => self.on_join(now, request, &token),
-            Input::OpenStream { request, name, source, targets, policy, poison } => {
-                self.on_open_stream(now, request, Body::Open { name, source, targets, policy, poison });
+            Input::OpenStream { request, name, source, targets, policy, poison, rank } => {
+                self.on_open_stream(now, request, Body::Open { name, source, targets, policy, poison, rank });
             }
             Input::CloseStream { request, name } => {
                 self.on_client_request(now, request, Body::Close { name });
             }
-            Input::SealStream { request, name, lost } => self.on_seal_stream(now, request, name, lost),
-            Input::ChangeMembers { request, wish } => self.on_change_members(now, request, wish),
+            Input::SealStream { request, name, lost } => {
+                self.on_seal_stream(now, request, None, name, lost);
+            }
+            Input::ChangeMembers { request, wish } => self.on_change_members(now, request, None, wish),
+            Input::ChangeFlow { request, wish } => self.on_change_flow(now, request, None, wish),
+            Input::Within { tenant, input } => self.on_within(now, tenant, *input),
             Input::MembersChanged { instance, authority, number } => {
                 self.on_members_done(now, instance, authority, number);
             }
@@ -542,6 +556,7 @@ impl Mesh {
         self.check_doubles();
         self.check_keys();
         self.check_seals();
+        self.check_flowing();
         assert!(
             self.control.remembered() <= self.state.members.len() + 1,
             "M41: of whom is remembered that it was away"

@@ -149,10 +149,10 @@ impl Mesh {
 
     /// What the log is to say of a request, for the mode forbids some, and whoever is reached here was missed elsewhere, or some time ago.
     pub(super) fn unless_forbidden(&self, request: Request, mut body: Body) -> Body {
-        if let Body::SealStream { missed, .. } = &mut body {
+        if let Body::SealStream { missed, .. } = body.inner_mut() {
             missed.retain(|&node| !self.judgement.reaches(node));
         }
-        let changes = match &body {
+        let changes = match body.inner() {
             Body::Open { .. }
             | Body::Close { .. }
             | Body::AdmitByKey { .. }
@@ -177,6 +177,9 @@ impl Mesh {
             // So is what is lost with one target.
             | Body::ChangeMembers(_)
             | Body::MembersChanged(_)
+            // Trouble is a reason to pause streams, and its end to resume them.
+            | Body::Flow(_)
+            | Body::Within { .. }
             | Body::Recover(_)
             // A key that was stolen must not stay good because half of the mesh is away.
             | Body::RotateNodeKey { .. }

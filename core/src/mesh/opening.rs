@@ -7,13 +7,23 @@ use alloc::vec::Vec;
 use wattle_proto::mesh as proto;
 
 use super::entry::Body;
+use super::flow::{rank_in, rank_out};
 use super::recovery::{nodes_in, nodes_out};
 use super::room::stream_bytes;
 use super::state::{Effect, STREAMS_MAX, State, Stream, bad_stream_name, valid_stream_name};
 use super::wire::{self, Malformed, TEXT_MAX};
 use crate::ends::{Ends, Poison, Policy, TARGETS_MAX};
+use crate::flow::{FlowRefusal, Rank};
 use crate::id::{LogIndex, StreamInstance};
 use crate::node::command::Refusal;
+
+/// What is said of a stream, besides its ends, when it is opened.
+#[derive(Clone, Copy)]
+pub(super) struct Terms<'a> {
+    pub(super) policy: &'a Policy<String>,
+    pub(super) poison: Poison,
+    pub(super) rank: &'a Rank,
+}
 
 impl State {
     pub(super) fn open(
@@ -34,21 +44,17 @@ impl State {
     }
 
     /// The ends that names stand for.
-    fn ends(
-        &self,
-        source: &str,
-        targets: &[String],
-        (policy, poison): (&Policy<String>, Poison),
-    ) -> Result<Ends, Refusal> {
+    fn ends(&self, source: &str, targets: &[String], terms: Terms<'_>) -> Result<Ends, Refusal> {
         let node = |name: &str| self.resolve(name).ok_or_else(|| Refusal::UnknownNode(name.into()));
         let nodes = |names: &[String]| names.iter().map(|name| node(name)).collect::<Result<Vec<_>, _>>();
         let (source, targets) = (node(source)?, nodes(targets)?);
-        let policy = match policy {
+        let policy = match terms.policy {
             Policy::Named(names) => Policy::Named(nodes(names)?),
             Policy::Count(count) => Policy::Count(*count),
             Policy::All => Policy::All,
         };
-        let ends = Ends::new(source, targets, policy).and_then(|ends| ends.with_poison(poison));
+        let ends = Ends::new(source, targets, policy).map(|ends| ends.ranked(terms.rank.clone()));
+        let ends = ends.and_then(|ends| ends.with_poison(terms.poison));
         ends.map_err(Refusal::BadEnds)
     }
 
@@ -58,15 +64,19 @@ impl State {
         name: &str,
         source: &str,
         targets: &[String],
-        policies: (&Policy<String>, Poison),
+        terms: Terms<'_>,
     ) -> Result<Ends, Refusal> {
         if !valid_stream_name(name) {
             return Err(bad_stream_name(name));
         }
-        let ends = self.ends(source, targets, policies)?;
+        let ends = self.ends(source, targets, terms)?;
         if let Some(stream) = self.streams.get(name) {
             if stream.ends.same(&ends) {
                 return Ok(ends);
+            }
+            if stream.ends.rank.tenant != terms.rank.tenant {
+                let (tenant, named) = (stream.ends.rank.tenant.clone(), terms.rank.tenant.clone());
+                return Err(FlowRefusal::WrongTenant { stream: name.into(), tenant, named }.into());
             }
             let open = Box::new(stream.ends.clone());
             return Err(Refusal::OpenElsewhere { name: name.into(), ends: open });
@@ -81,28 +91,16 @@ impl State {
     }
 
     /// Whether these names stand for the ends of an open stream.
-    pub(super) fn joins(
-        &self,
-        stream: &Stream,
-        source: &str,
-        targets: &[String],
-        policies: (&Policy<String>, Poison),
-    ) -> bool {
-        self.ends(source, targets, policies).is_ok_and(|ends| stream.ends.same(&ends))
+    pub(super) fn joins(&self, stream: &Stream, source: &str, targets: &[String], terms: Terms<'_>) -> bool {
+        self.ends(source, targets, terms).is_ok_and(|ends| stream.ends.same(&ends))
     }
 }
 
-pub(super) fn open_out(
-    name: &str,
-    source: &str,
-    targets: &[String],
-    policy: &Policy<String>,
-    poison: Poison,
-) -> proto::Open {
-    let (count, named) = policy.parts();
+pub(super) fn open_out(name: &str, source: &str, targets: &[String], terms: Terms<'_>) -> proto::Open {
+    let (count, named) = terms.policy.parts();
     let (targets, named) = (targets.to_vec(), named.to_vec());
-    let park_after = poison.attempts();
-    proto::Open { name: name.into(), source: source.into(), targets, count, named, park_after }
+    let (park_after, rank) = (terms.poison.attempts(), rank_out(terms.rank));
+    proto::Open { name: name.into(), source: source.into(), targets, count, named, park_after, rank }
 }
 
 pub(super) fn open_in(open: proto::Open) -> Result<Body, Malformed> {
@@ -118,6 +116,7 @@ pub(super) fn open_in(open: proto::Open) -> Result<Body, Malformed> {
         targets: texts(open.targets)?,
         policy: Policy::of(open.count, texts(open.named)?),
         poison: Poison::of(open.park_after),
+        rank: rank_in(open.rank.as_ref())?,
     })
 }
 
@@ -131,7 +130,9 @@ pub(super) fn policy_out(policy: &Policy) -> Option<proto::StreamPolicy> {
 pub(super) fn ends_in(stream: &proto::Stream) -> Result<Ends, Malformed> {
     let policy = stream.policy.as_ref().map(|policy| Ok(Policy::of(policy.count, nodes_in(&policy.named)?)));
     let policy = policy.transpose()?.unwrap_or_default();
+    let rank = rank_in(stream.rank.as_ref())?;
     Ends::new(wire::node(&stream.source)?, nodes_in(&stream.targets)?, policy)
+        .map(|ends| ends.ranked(rank))
         .and_then(|ends| ends.with_poison(Poison::of(stream.park_after)))
         .map_err(|_| Malformed("the ends of a stream"))
 }

@@ -12,6 +12,7 @@ use super::wire::{JoinMessage, Message, RosterEntry};
 use crate::configuration::{Configuration, Member as Replica};
 use crate::ends::Ends;
 use crate::epoch::Epoch;
+use crate::flow::Rules;
 use crate::id::{
     AuthorityEpoch, BootId, LaneId, LogIndex, MeshId, NodeId, ReplicaId, RequestId, StreamInstance, Term,
 };
@@ -256,6 +257,8 @@ pub enum Output {
         /// Who goes on.
         survivors: Vec<NodeId>,
     },
+    /// What is said of whether, and how fast, streams take messages in: in the place of all that was told before.
+    Rules(Rules),
     /// A stream is closed. May be repeated.
     StreamClosed {
         /// Its life.

@@ -300,6 +300,7 @@ impl Mesh {
         self.told_bounds = None;
         self.spare_replica = None;
         self.sealer = super::sealer::Sealer::default();
+        self.forget_flow();
     }
 
     /// What stands beside the state is dead, too. If it comes back with a start, the record of the parting voids it.
@@ -310,6 +311,7 @@ impl Mesh {
         let members = self.marks.written().map(|node| Space::Member.forget(node.0));
         let dead: Vec<_> = tokens.chain(opened).chain(closed).chain(members).collect();
         self.outputs.extend(dead.into_iter().map(Output::Forget));
+        self.forget_flow_mark();
         let others: Vec<_> = self.doubles.others(self.own).collect();
         others.into_iter().for_each(|node| self.forget_record(node));
     }

@@ -435,6 +435,7 @@ impl Mesh {
                 self.reply(id, reply);
             }
             (Purpose::Client(id), Ok(effect @ Effect::Evicted { .. })) => self.evicted_reply(id, &effect),
+            (Purpose::Client(id), Ok(Effect::Flow { scope, .. })) => self.flow_reply(id, &scope),
             (Purpose::Client(id), Ok(effect)) => {
                 let reply = match effect {
                     Effect::Opened { instance, created } => Ok(Reply::StreamOpened { instance, created }),
@@ -455,6 +456,7 @@ impl Mesh {
                     | Effect::KeyRotated(_)
                     | Effect::KeyChanged { .. }
                     | Effect::Recovered { .. }
+                    | Effect::Flow { .. }
                     | Effect::Evicted { .. } => {
                         let reason = "the mesh decided something else under this request's number";
                         Err(Refusal::Invalid(reason.into()))

@@ -75,7 +75,7 @@ impl Mesh {
 /// Whether somebody waited, perhaps, to be told that this entry is decided. What this version cannot read may be that.
 fn asked_for(data: &[u8]) -> bool {
     let Ok(entry) = Entry::decode(data) else { return true };
-    match entry.body {
+    match entry.body.inner() {
         // What members say of themselves, and leaders of the group.
         Body::Found { .. }
         | Body::Update { .. }
@@ -94,6 +94,8 @@ fn asked_for(data: &[u8]) -> bool {
         | Body::Close { .. }
         | Body::SealStream { .. }
         | Body::ChangeMembers(_)
+        | Body::Flow(_)
+        | Body::Within { .. }
         | Body::Updates(_)
         | Body::SetConfig { .. }
         | Body::DeleteConfig { .. }

@@ -12,13 +12,14 @@ use super::state::{DECIDED_MAX, FORMER_MAX, Member, State, Stream};
 use super::wire::KEYS_MAX;
 use crate::description::{Described, Description};
 use crate::ends::Ends;
+use crate::flow::{RULES_MAX, Rank};
 
 /// Most bytes of the encoded state, updates not counted: they have [`super::updates::UPDATES_BYTES_MAX`] of their own. Room for as many members as
 /// there may be, all described at length, and a full configuration, beside tens of thousands of streams.
 pub(super) const STATE_BYTES_MAX: usize = 8 << 20;
 /// What of that is left to members, descriptions, streams and configuration; decided requests, former members and the rest take less than what is kept back.
 pub(super) const TABLES_BYTES_MAX: usize =
-    STATE_BYTES_MAX - DECIDED_MAX * 34 - (EVICTED_MAX + 1) * EVICTED_BYTES - 2_048;
+    STATE_BYTES_MAX - DECIDED_MAX * 34 - (EVICTED_MAX + 1) * EVICTED_BYTES - RULES_MAX * RULE_BYTES - 2_048;
 /// Ids, numbers, tags and lengths of a member or a stream.
 const FIXED_BYTES: usize = 96;
 const FORMER_BYTES: usize = 18;
@@ -27,6 +28,10 @@ const KEY_BYTES: usize = 34;
 const ROTATION_BYTES: usize = 284;
 /// The counts beside the rotations.
 const ROTATIONS_BYTES: usize = 40;
+/// What a rule about streams takes, at most.
+pub(super) const RULE_BYTES: usize = 192;
+/// Class of service and priority of a stream, with their tags.
+const RANK_BYTES: usize = 12;
 /// Tag and length of a text in a list.
 const ITEM_BYTES: usize = 4;
 
@@ -57,7 +62,8 @@ impl Stream {
 /// The most a stream of that name between these takes of the encoded state.
 pub(super) fn stream_bytes(name: &str, ends: &Ends) -> usize {
     let (_, named) = ends.policy.parts();
-    FIXED_BYTES + name.len() + (ends.targets.len().saturating_sub(1) + named.len()) * FORMER_BYTES
+    let rank = if ends.rank == Rank::default() { 0 } else { RANK_BYTES + ends.rank.tenant.name().len() };
+    FIXED_BYTES + name.len() + (ends.targets.len().saturating_sub(1) + named.len()) * FORMER_BYTES + rank
 }
 
 /// The most a description takes of the encoded state.

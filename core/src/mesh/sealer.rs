@@ -13,6 +13,7 @@ use super::requests::Purpose;
 use super::sealing::{ReportEnd, SEAL_MEMBERS_MAX, Seal, SettleEnd};
 use super::wire::TEXT_MAX;
 use super::{Awaited, Mesh, Output, Stream};
+use crate::flow::Tenant;
 use crate::id::{AuthorityEpoch, NodeId, RequestId, Sequence, StreamInstance};
 use crate::node::command::{Refusal, Reply};
 use crate::planted::Bug;
@@ -39,12 +40,22 @@ impl Sealer {
 }
 
 impl Mesh {
-    pub(super) fn on_seal_stream(&mut self, now: Now, request: RequestId, name: String, lost: Vec<String>) {
+    pub(super) fn on_seal_stream(
+        &mut self,
+        now: Now,
+        request: RequestId,
+        tenant: Option<Tenant>,
+        name: String,
+        lost: Vec<String>,
+    ) {
         if lost.len() > SEAL_MEMBERS_MAX || lost.iter().chain([&name]).any(|text| text.len() > TEXT_MAX) {
             return self.reply(
                 request,
                 Err(Refusal::Invalid("too many are named, or a name or id is too long".into())),
             );
+        }
+        if let Some(Err(refusal)) = tenant.as_ref().map(|tenant| self.state.is_within(tenant, &name)) {
+            return self.reply(request, Err(refusal));
         }
         // What this node does not know yet is for the log to say.
         let named = self.state.named_lost(&name, &lost).unwrap_or_default();
@@ -60,7 +71,8 @@ impl Mesh {
         let hold = self.config.mode_hold;
         let instance = self.stream(&name).map(|stream| stream.instance);
         let missed = named.into_iter().filter(|&node| self.judgement.misses_for(node, hold, now)).collect();
-        self.on_client_request(now, request, Body::SealStream { name, lost, instance, missed });
+        let body = Body::SealStream { name, lost, instance, missed };
+        self.on_client_request(now, request, body.within(tenant));
     }
 
     /// What a client that asked for a seal is told.

@@ -8,6 +8,7 @@ use prost::Message as _;
 use wattle_proto::mesh as proto;
 
 use super::eviction::{EVICTED_MAX, evicted_in, evicted_out, eviction_in, eviction_out};
+use super::flow::{flow_in, rank_out, rules_out};
 use super::join_key::JoinKey;
 use super::members::{members_in, members_out};
 use super::opening::{ends_in, policy_out};
@@ -45,6 +46,8 @@ impl State {
             raised: self.raised.as_ref().map(eviction_out),
             evicted: self.evicted.values().map(evicted_out).collect(),
             recovered: self.recovered.as_ref().map(recovered_out),
+            rules_changed: self.flow.changed.0,
+            rules: rules_out(&self.flow.rules),
         };
         state.encode_to_vec().into()
     }
@@ -69,6 +72,7 @@ impl State {
             epoch: mesh.zip(raised.as_ref()).map(|(mesh, raised)| raised.epoch(mesh)).unwrap_or_default(),
             raised,
             recovered: stored.recovered.map(recovered_in).transpose()?,
+            flow: flow_in(stored.rules_changed, stored.rules)?,
             evicted: BTreeMap::new(),
             applied: LogIndex(stored.applied),
             mesh,
@@ -123,6 +127,9 @@ impl State {
             if state.streams.insert(stream.name.clone(), stream).is_some() {
                 return Err(Malformed("a stream stands twice"));
             }
+        }
+        if !state.flow_fits() {
+            return Err(Malformed("a rule of no stream, or of later"));
         }
         for decided in stored.decided {
             let request = wire::request(&decided.request)?;
@@ -199,6 +206,7 @@ pub(super) fn stream_out(stream: &Stream) -> proto::Stream {
         targets: nodes_out(&stream.ends.targets),
         policy: policy_out(&stream.ends.policy),
         park_after: stream.ends.poison.attempts(),
+        rank: rank_out(&stream.ends.rank),
         opened: stream.opened.0,
         index: stream.index.0,
         seal: stream.seal.as_deref().map(seal_out),

@@ -9,7 +9,9 @@ use bytes::Bytes;
 
 use super::entry::{Admission, Body, Entry, Request};
 use super::eviction::{Evicted, Eviction};
+use super::flow::Flow;
 use super::join_key::JoinKey;
+use super::opening::Terms;
 use super::rotation::{Rotations, Step};
 use super::sealing::Seal;
 use super::table::Table;
@@ -17,6 +19,7 @@ use super::updates::{self, Updates};
 use crate::description::Described;
 use crate::ends::Ends;
 use crate::epoch::Epoch;
+use crate::flow::Scope;
 use crate::id::{LogIndex, MeshId, NodeId, ReplicaId, StreamInstance};
 use crate::members::StreamMembers;
 use crate::node::command::Refusal;
@@ -135,6 +138,13 @@ pub enum Effect {
         /// Whether this entry changed anything.
         changed: bool,
     },
+    /// What is said of whether, or how fast, streams take messages in.
+    Flow {
+        /// About which.
+        scope: Scope,
+        /// Whether this entry changed anything.
+        changed: bool,
+    },
     /// What a member says of itself is known.
     Described(NodeId),
     /// Something about updates.
@@ -220,6 +230,8 @@ pub struct State {
     pub evicted: BTreeMap<NodeId, Evicted>,
     /// The last recovery of a lost quorum.
     pub recovered: Option<Recovered>,
+    /// Whether, and how fast, streams take messages in.
+    pub flow: Flow,
     /// What members, streams and descriptions take of the encoded state, at most.
     pub(super) bytes: usize,
     pub(super) planted: Planted,
@@ -290,7 +302,7 @@ impl State {
 
     /// What to say of a request that was decided before, as far as it is remembered.
     fn recall(&self, entry: &Entry, done: bool) -> Result<Effect, Refusal> {
-        match &entry.body {
+        match entry.body.inner() {
             Body::Found { .. } if done => Ok(Effect::Founded),
             Body::Admit(admission) | Body::AdmitByKey { admission, .. } if done => {
                 Ok(Effect::Admitted(admission.node))
@@ -301,8 +313,11 @@ impl State {
                 Err(Refusal::JoinRefused("it was refused before".into()))
             }
             Body::Update { node, .. } if done => Ok(Effect::Updated(*node)),
-            Body::Open { name, source, targets, policy, poison } => match self.streams.get(name) {
-                Some(stream) if done && self.joins(stream, source, targets, (policy, *poison)) => {
+            Body::Open { name, source, targets, policy, poison, rank } => match self.streams.get(name) {
+                Some(stream)
+                    if done
+                        && self.joins(stream, source, targets, Terms { policy, poison: *poison, rank }) =>
+                {
                     Ok(Effect::Opened {
                         instance: stream.instance,
                         created: stream.instance.0 == entry.request.0,
@@ -318,6 +333,7 @@ impl State {
             Body::SettleEnd(settled) => self.recall_seal(&settled.name, done),
             Body::ChangeMembers(wish) => self.recall_members(&wish.stream, done),
             Body::MembersChanged(change) => self.recall_members(&change.name, done),
+            Body::Flow(wish) => self.recall_flow(wish, done),
             Body::Describe { node, .. } if done => Ok(Effect::Described(*node)),
             Body::Describe { .. } => Err(Refusal::Busy),
             Body::RotateNodeKey { node, step } if done => {
@@ -336,7 +352,9 @@ impl State {
             &Body::Forbidden { unreachable, members } if !done => {
                 Err(Refusal::Critical { unreachable, members })
             }
-            Body::Found { .. } | Body::Update { .. } | Body::Forbidden { .. } => Err(Refusal::Busy),
+            Body::Found { .. } | Body::Update { .. } | Body::Forbidden { .. } | Body::Within { .. } => {
+                Err(Refusal::Busy)
+            }
         }
     }
 
@@ -353,8 +371,11 @@ impl State {
         if self.mesh.is_none() {
             return Err(Refusal::NotMember);
         }
-        match &entry.body {
-            Body::Found { .. } => Err(Refusal::Busy),
+        if let Body::Within { tenant, body } = &entry.body {
+            body.stream().map_or(Ok(()), |stream| self.is_within(tenant, stream))?;
+        }
+        match entry.body.inner() {
+            Body::Found { .. } | Body::Within { .. } => Err(Refusal::Busy),
             Body::SetConfig { key, value, expected } => self.set_config(index, key, value, *expected),
             Body::Configure { changes, expected } => self.configure(index, changes, *expected),
             Body::DeleteConfig { key, expected } => self.delete_config(index, key, *expected),
@@ -377,13 +398,15 @@ impl State {
                 self.members.insert(*node, updated);
                 Ok(Effect::Updated(*node))
             }
-            Body::Open { name, source, targets, policy, poison } => {
-                let ends = self.may_open(name, source, targets, (policy, *poison))?;
+            Body::Open { name, source, targets, policy, poison, rank } => {
+                let terms = Terms { policy, poison: *poison, rank };
+                let ends = self.may_open(name, source, targets, terms)?;
                 Ok(self.open(index, StreamInstance(entry.request.0), name, ends))
             }
             Body::Close { name } => match self.streams.remove(name) {
                 Some(stream) => {
                     self.bytes -= stream.bytes();
+                    self.flow.stream_closed(index, stream.instance);
                     Ok(Effect::Closed(Some(stream.instance)))
                 }
                 None => Err(Refusal::UnknownStream(name.clone())),
@@ -395,6 +418,7 @@ impl State {
             Body::SettleEnd(settled) => self.settle_end(entry.origin, settled),
             Body::ChangeMembers(wish) => self.change_members(index, wish),
             Body::MembersChanged(done) => self.members_changed(entry.origin, done),
+            Body::Flow(wish) => self.change_flow(index, entry.origin, wish),
             Body::Describe { node, described } => self.describe(entry.origin, *node, described),
             Body::Updates(change) => {
                 let done = self.updates.apply(entry.origin, self.time, change, &self.members);
@@ -574,7 +598,7 @@ impl State {
         let instances: alloc::collections::BTreeSet<_> = self.streams.values().map(|s| s.instance).collect();
         assert_eq!(instances.len(), self.streams.len(), "M4: no two streams share an instance");
         for stream in self.streams.values() {
-            let Ends { source, targets, policy, poison } = stream.ends.clone();
+            let Ends { source, targets, policy, poison, rank: _ } = stream.ends.clone();
             let ends = Ends::new(source, targets, policy).and_then(|ends| ends.with_poison(poison));
             assert!(ends.is_ok(), "M4: a stream has a source and targets");
             stream.check_seal();
@@ -591,6 +615,7 @@ impl State {
         self.updates.check(&self.members);
         self.config.check(self.applied);
         self.check_evicted();
+        self.check_flow();
         assert!(self.mesh.is_some() || self.members.is_empty(), "M12: there are no members before the mesh");
     }
 }

@@ -13,6 +13,7 @@
 //! | 9 | mesh | what this node's handlers have processed of the mesh's updates |
 //! | 60 | 0 | the recovery of a lost quorum that this node takes part in, or that it takes part in none |
 //! | 61 | node | that a node exists twice, or which of its copies is the only one; of this node itself, the round of its disk, too: it outlasts memberships |
+//! | 21 | 0 | what is said of whether, and how fast, streams take messages in, since the stored state |
 //! | 20 | 0 | whether an operator stopped the mesh here |
 
 use alloc::string::{String, ToString};
@@ -46,6 +47,7 @@ pub(super) enum Space {
     Fence = 60,
     Identity = 61,
     Stopped = 20,
+    Flow = 21,
 }
 
 impl Space {
@@ -63,6 +65,7 @@ impl Space {
             60 => Self::Fence,
             61 => Self::Identity,
             20 => Self::Stopped,
+            21 => Self::Flow,
             _ => return None,
         })
     }

@@ -11,6 +11,7 @@ use wattle_proto::mesh as proto;
 
 use super::entry::{Admission, Body, Entry, Request};
 use super::eviction::{evict_in, evict_out};
+use super::flow;
 use super::members;
 use super::opening;
 use super::recovery::{self, RecoveryMessage};
@@ -347,8 +348,9 @@ fn body_out(body: &Body) -> proto::Body {
             addresses: addresses.clone(),
             api: api.clone(),
         }),
-        Body::Open { name, source, targets, policy, poison } => {
-            Kind::Open(opening::open_out(name, source, targets, policy, *poison))
+        Body::Open { name, source, targets, policy, poison, rank } => {
+            let terms = opening::Terms { policy, poison: *poison, rank };
+            Kind::Open(opening::open_out(name, source, targets, terms))
         }
         Body::Close { name } => Kind::Close(proto::Close { name: name.clone() }),
         Body::SealStream { name, lost, instance, missed } => {
@@ -358,6 +360,11 @@ fn body_out(body: &Body) -> proto::Body {
         Body::SettleEnd(settled) => Kind::SettleEnd(sealing::settle_out(settled)),
         Body::ChangeMembers(wish) => Kind::ChangeMembers(members::wish_out(wish)),
         Body::MembersChanged(done) => Kind::MembersChanged(members::changed_out(done)),
+        Body::Flow(wish) => Kind::Flow(flow::wish_out(wish)),
+        Body::Within { tenant, body } => Kind::Within(Box::new(proto::Within {
+            tenant: tenant.name().into(),
+            body: Some(Box::new(body_out(body))),
+        })),
         Body::Describe { node, described } => Kind::Describe(describe_out(*node, described)),
         Body::Updates(change) => updates::change_out(change),
         Body::SetConfig { key, value, expected } => Kind::SetConfig(proto::SetConfig {
@@ -413,6 +420,14 @@ fn body_in(body: Option<proto::Body>) -> Result<Body, Malformed> {
         Kind::SettleEnd(settled) => Body::SettleEnd(sealing::settle_in(settled)?),
         Kind::ChangeMembers(wish) => Body::ChangeMembers(Box::new(members::wish_in(wish)?)),
         Kind::MembersChanged(done) => Body::MembersChanged(members::changed_in(done)?),
+        Kind::Flow(wish) => Body::Flow(Box::new(flow::wish_in(wish)?)),
+        Kind::Within(within) => {
+            let proto::Within { tenant, body } = *within;
+            // What is about no stream is nobody's, and so is another one of these: they are not nested.
+            let body = body_in(body.map(|body| *body))?;
+            body.stream().ok_or(Malformed("what is done for a tenant"))?;
+            Body::Within { tenant: flow::tenant(&tenant)?, body: Box::new(body) }
+        }
         Kind::Describe(describe) => {
             let (node, described) = describe_in(describe)?;
             Body::Describe { node, described }

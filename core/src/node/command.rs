@@ -10,6 +10,7 @@ use crate::agreed::{ConfigCommand, ConfigRefusal, ConfigReply};
 use crate::description::Description;
 use crate::digest::Digest;
 use crate::ends::{BadEnds, Ends, Poison, Policy};
+use crate::flow::{FlowRefusal, FlowTold, FlowWish, Rank, Tenant};
 use crate::id::{
     AttachToken, AuthorityEpoch, MeshId, NodeId, Sequence, SessionEpoch, StreamInstance, UpdateNumber,
     WriterId, WriterSequence,
@@ -49,6 +50,8 @@ pub enum Command {
         policy: Policy<String>,
         /// What becomes of a message that a handler fails at again and again.
         poison: Poison,
+        /// Whose it is, and what ranks it.
+        rank: Rank,
     },
     /// Close a stream: nothing more is accepted and its bytes go. Answered by [`Reply::StreamClosed`].
     CloseStream {
@@ -65,6 +68,15 @@ pub enum Command {
     },
     /// The members of an open stream are to change. Answered by [`Reply::StreamMembers`]; asking again tells how far that is.
     ChangeMembers(MembersWish),
+    /// Whether, or how fast, streams take messages in is to change. Answered by [`Reply::Flow`].
+    ChangeFlow(FlowWish),
+    /// Do something about an open stream if it is that tenant's; otherwise nothing is done, and [`FlowRefusal::WrongTenant`] is the answer.
+    Within {
+        /// Whose it must be.
+        tenant: Tenant,
+        /// What to do.
+        command: Box<Self>,
+    },
     /// Something about agreed configuration. Answered by [`Reply::Config`].
     Config(ConfigCommand),
     /// Take a member out of the mesh. It needs not be reachable. Answered by [`Reply::Evicted`].
@@ -153,6 +165,32 @@ pub enum Command {
     Describe(Description),
     /// Something about updates. Answered by [`Reply::Update`].
     Update(UpdateCommand),
+}
+
+impl Command {
+    /// What is to be done, whoever's the stream must be.
+    #[must_use]
+    pub fn inner(&self) -> &Self {
+        if let Self::Within { command, .. } = self { command.inner() } else { self }
+    }
+
+    /// The open stream that it is about, by name.
+    #[must_use]
+    pub fn stream(&self) -> Option<&str> {
+        match self {
+            Self::CloseStream { name } | Self::SealStream { name, .. } => Some(name),
+            Self::ChangeMembers(wish) => Some(&wish.stream),
+            Self::Publish { stream, .. }
+            | Self::Stage { stream, .. }
+            | Self::GiveUpStaged { stream, .. }
+            | Self::FindWriter { stream, .. }
+            | Self::CloseWriter { stream, .. }
+            | Self::Attach { stream, .. }
+            | Self::Parked { stream, .. } => Some(stream),
+            Self::Within { command, .. } => command.stream(),
+            _ => None,
+        }
+    }
 }
 
 /// A part of a message that is too large to be published at once. Parts come in order, without waiting for each other's answers; all but the last are as
@@ -252,6 +290,8 @@ pub enum Reply {
         /// How they differ from those it was opened with.
         members: StreamMembers,
     },
+    /// What the rule says now that a change was asked for of.
+    Flow(Box<FlowTold>),
     /// About agreed configuration.
     Config(ConfigReply),
     /// The member is one no more.
@@ -526,6 +566,9 @@ pub enum Refusal {
     /// The members of a stream were not changed.
     #[error(transparent)]
     Members(#[from] MembersRefusal),
+    /// A stream takes nothing in now, or is another tenant's.
+    #[error(transparent)]
+    Flow(#[from] FlowRefusal),
     /// Something about parked messages cannot be.
     #[error(transparent)]
     Parked(#[from] ParkedRefusal),

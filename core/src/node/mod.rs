@@ -22,6 +22,7 @@ pub mod status;
 mod tracked;
 mod ways;
 mod wiring;
+mod within;
 mod without_quorum;
 
 use alloc::collections::{BTreeMap, VecDeque};

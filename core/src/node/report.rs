@@ -135,6 +135,15 @@ impl Node {
             stream.authority = stream.seal.as_ref().map_or(stream.authority, |seal| seal.authority);
             stream.members = self.mesh.stream_members(&stream.name);
             stream.gone = self.mesh.ends_gone(stream.ends());
+            let rules = self.mesh.rules();
+            if let Some((scope, _)) = rules.pausing(stream.instance, &stream.rank) {
+                let option = scope.option(&stream.name);
+                let what =
+                    alloc::format!("`wattle stream resume {option}`: it is paused, and takes nothing in");
+                stream.waiting_for.insert(0, what);
+            }
+            let about = rules.of(stream.instance, &stream.rank);
+            stream.rules = about.map(|(scope, rule)| (scope.clone(), rule.clone())).collect();
         }
         streams
     }
@@ -205,7 +214,7 @@ impl Node {
                 let name = member.map_or_else(|| node.to_string(), |member| member.name.clone());
                 Refusal::WrongNode { node, name, address: member.and_then(|member| member.api.clone()) }
             }
-            other => other,
+            other => self.named(other),
         }
     }
 }

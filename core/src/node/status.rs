@@ -8,6 +8,7 @@ use crate::description::Described;
 use crate::digest::Chain;
 use crate::ends::{Ends, Poison, Policy};
 use crate::epoch::Epoch;
+use crate::flow::{Rank, Rule, Scope};
 use crate::id::{
     AttachToken, AuthorityEpoch, BootId, Generation, LogIndex, MeshId, NodeId, Sequence, SessionEpoch,
     StreamInstance, Term,
@@ -173,6 +174,10 @@ pub struct StreamStatus {
     pub targets: Vec<TargetStatus>,
     /// By whom of them a message must be processed.
     pub policy: Policy,
+    /// Whose it is, and what ranks it.
+    pub rank: Rank,
+    /// What is said of whether, and how fast, it takes messages in.
+    pub rules: Vec<(Scope, Rule)>,
     /// Whether the figures below are known here (this node is the source or a target).
     pub local: bool,
     /// Who leads its group, if known.
@@ -256,6 +261,8 @@ impl StreamStatus {
             source: ends.source,
             targets: ends.targets.iter().map(target).collect(),
             policy: ends.policy.clone(),
+            rank: ends.rank.clone(),
+            rules: Vec::new(),
             local: false,
             leader: None,
             session: SessionEpoch(0),

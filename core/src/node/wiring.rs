@@ -348,6 +348,7 @@ impl Node {
                 self.streams.handle(now, stream::Input::Sealed { instance, sealed });
             }
             O::StreamMembers { instance, members } => self.stream_members(instance, members),
+            O::Rules(rules) => self.streams.handle(now, stream::Input::Rules(rules)),
             O::FenceStream { instance, authority, lost } => self.fence_stream(instance, authority, lost),
             O::FoundStream { instance, authority, above, holds, survivors } => {
                 let founding = founding(authority.0, above, holds, survivors);
@@ -641,14 +642,16 @@ impl Node {
             C::Seed { name } => self.mesh.handle(now, mesh::Input::Seed { request, name }),
             C::Invite => self.mesh.handle(now, mesh::Input::Invite { request }),
             C::Join { token } => self.mesh.handle(now, mesh::Input::Join { request, token }),
-            C::OpenStream { name, source, targets, policy, poison } => {
-                let input = mesh::Input::OpenStream { request, name, source, targets, policy, poison };
+            C::OpenStream { name, source, targets, policy, poison, rank } => {
+                let input = mesh::Input::OpenStream { request, name, source, targets, policy, poison, rank };
                 self.mesh.handle(now, input);
             }
             C::CloseStream { name } => self.mesh.handle(now, mesh::Input::CloseStream { request, name }),
             C::SealStream { name, lost } => {
                 self.mesh.handle(now, mesh::Input::SealStream { request, name, lost });
             }
+            C::ChangeFlow(wish) => self.mesh.handle(now, mesh::Input::ChangeFlow { request, wish }),
+            C::Within { tenant, command } => self.within(request, tenant, *command),
             C::ChangeMembers(wish) => self.mesh.handle(now, mesh::Input::ChangeMembers { request, wish }),
             C::Describe(description) => {
                 self.mesh.handle(now, mesh::Input::Describe { request, description });

@@ -3,6 +3,7 @@
 use alloc::collections::{BTreeMap, VecDeque};
 
 use super::config::Config;
+use super::flow::Flow;
 use super::message::{Body, Data, Message};
 use super::source::Asker;
 use super::store::Cache;
@@ -49,6 +50,8 @@ pub(super) struct Common {
     pub(super) cache: Cache,
     pub(super) works: BTreeMap<u64, Work>,
     pub(super) loads: BTreeMap<u64, Load>,
+    /// Whether, and how fast, streams take messages in.
+    pub(super) flow: Flow,
     /// Requests that wait at sources of this node.
     pub(super) askers: BTreeMap<RequestId, Asker>,
     /// Bytes the store can still take.
@@ -73,6 +76,7 @@ impl Common {
             cache: Cache::default(),
             works: BTreeMap::new(),
             loads: BTreeMap::new(),
+            flow: Flow::default(),
             askers: BTreeMap::new(),
             free: u64::MAX,
             unformed: 0,

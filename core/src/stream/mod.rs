@@ -68,6 +68,9 @@
 //!   which moves no position.
 //! - **S29** Only the message behind the last one processed fails; its attempts are written down and never counted anew while it stands there, it is parked not
 //!   before as many as the policy says, and nobody is told to go on behind it before that is durable.
+//! - **S30** While a rule pauses a stream, nothing that comes to its source is accepted or staged.
+//! - **S31** What a rule lets in of all streams that it is about, at one source and in any while, is no more than its rate makes of that while and of a second, and what came
+//!   in together with the last of it.
 //! - **S16** `floor <= released <= completed`: bytes go only when every target that is left is past them.
 
 mod admit;
@@ -76,6 +79,7 @@ mod common;
 mod config;
 mod entry;
 mod floor;
+mod flow;
 mod heads;
 mod lead;
 mod marks;
@@ -111,6 +115,7 @@ pub use message::{Body, Data, Malformed, Message, Standing};
 pub use streams::Streams;
 
 use crate::ends::Ends;
+use crate::flow::Rules;
 use crate::id::{
     AttachToken, AuthorityEpoch, BootId, LogIndex, NodeId, RequestId, Sequence, StreamInstance, Term,
     WriterId, WriterSequence,
@@ -231,6 +236,8 @@ pub enum Input {
         /// How they differ from its ends.
         members: StreamMembers,
     },
+    /// What is said of whether, and how fast, streams take messages in: in the place of all that was told before.
+    Rules(Rules),
     /// The configuration of the stream's group is another one, or is committed.
     Configured {
         /// Of this stream.

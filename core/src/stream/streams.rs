@@ -266,6 +266,7 @@ impl Streams {
                 self.with(instance, |stream, common| stream.sealed(common, now, sealed));
             }
             Input::Members { instance, members } => self.members(now, instance, members),
+            Input::Rules(rules) => self.common.flow.told(rules, self.common.planted),
             Input::Configured { instance } => {
                 self.with(instance, |stream, common| stream.go_on_changing(common));
             }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::task::JoinSet;
 use wattle_core::ends::{Poison, Policy};
+use wattle_core::flow::Rank;
 use wattle_core::id::{WriterId, WriterSequence};
 use wattle_core::node::command::{Command, Refusal, Reply, Waited};
 use wattle_io::{Running, Settings, start};
@@ -129,7 +130,18 @@ async fn fill(arguments: &Arguments) {
         async move {
             let (source, targets) = ("source".to_owned(), vec!["target".to_owned()]);
             let (name, policy) = (stream(number), Policy::All);
-            ask(&node, Command::OpenStream { name, source, targets, policy, poison: Poison::Block }).await;
+            ask(
+                &node,
+                Command::OpenStream {
+                    name,
+                    source,
+                    targets,
+                    policy,
+                    poison: Poison::Block,
+                    rank: Rank::default(),
+                },
+            )
+            .await;
         }
     })
     .await;

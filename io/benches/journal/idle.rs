@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use wattle_core::ends::{Poison, Policy};
+use wattle_core::flow::Rank;
 use wattle_core::node::command::{Command, Reply};
 use wattle_io::{Running, Settings, start};
 
@@ -66,7 +67,18 @@ async fn open(node: &Running, numbers: std::ops::Range<usize>) {
         async move {
             let (source, targets) = ("source".to_owned(), vec!["target".to_owned()]);
             let (name, policy) = (stream(from + number), Policy::All);
-            ask(&node, Command::OpenStream { name, source, targets, policy, poison: Poison::Block }).await;
+            ask(
+                &node,
+                Command::OpenStream {
+                    name,
+                    source,
+                    targets,
+                    policy,
+                    poison: Poison::Block,
+                    rank: Rank::default(),
+                },
+            )
+            .await;
         }
     })
     .await;

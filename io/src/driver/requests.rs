@@ -45,7 +45,7 @@ enum Last {
 
 impl Last {
     fn of(command: &Command) -> Self {
-        match command {
+        match command.inner() {
             Command::Publish { first, messages, wait, .. } => {
                 let count = u64::try_from(messages.len()).unwrap_or(u64::MAX);
                 Self::Receipt(*wait, WriterSequence(first.0.saturating_add(count).saturating_sub(1)))
@@ -77,7 +77,7 @@ impl Requests {
         command: &Command,
         replies: mpsc::UnboundedSender<Answered>,
     ) -> bool {
-        if matches!(command, Command::Attach { .. } | Command::Update(UpdateCommand::Attach { .. })) {
+        if matches!(command.inner(), Command::Attach { .. } | Command::Update(UpdateCommand::Attach { .. })) {
             let refusal = Refusal::Invalid("handlers attach by `Running::attach`".to_owned());
             let _ = replies.send((request, Err(refusal)));
             return false;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use wattle_core::digest::Digest;
 use wattle_core::ends::{Poison, Policy};
+use wattle_core::flow::Rank;
 use wattle_core::id::{
     AttachToken, AuthorityEpoch, MessageId, RequestId, Sequence, SessionEpoch, StreamInstance, WriterId,
     WriterSequence,
@@ -444,6 +445,7 @@ async fn a_failed_assertion_ends_the_node_with_its_text_and_frees_the_directory(
         targets: vec!["b".to_owned()],
         policy: Policy::All,
         poison: Poison::Block,
+        rank: Rank::default(),
     };
     assert_eq!(node.command(open).next().await, None);
     assert_eq!(node.stopped().await, StopReason::Panicked("S1: the stand-in stumbles".to_owned()));

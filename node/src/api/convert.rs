@@ -12,7 +12,7 @@ use wattle_core::node::status as core;
 use wattle_core::sealing::Sealed;
 use wattle_proto::api;
 
-use super::{errors, mesh_config};
+use super::{errors, flow, mesh_config};
 use crate::world::{Listed, Written};
 
 fn id(bytes: [u8; 16]) -> Bytes {
@@ -250,7 +250,12 @@ fn group(group: core::GroupStatus) -> api::GroupStatus {
 }
 
 fn stream(stream: core::StreamStatus) -> api::StreamStatus {
+    let about = |(scope, rule): &(_, _)| flow::rule_out(flow::scope_out(scope, &stream.name), rule);
     api::StreamStatus {
+        rules: stream.rules.iter().map(about).collect(),
+        tenant: stream.rank.tenant.to_string(),
+        qos: flow::qos_out(stream.rank.qos).into(),
+        priority: stream.rank.priority,
         name: stream.name,
         instance: instance(stream.instance),
         source: node(stream.source),

@@ -7,6 +7,7 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 use wattle_core::ends::Poison;
+use wattle_core::flow::FlowChange;
 use wattle_core::node::command::{Command, Reply};
 use wattle_core::update::UpdateKind;
 use wattle_proto::api::mesh_data_service_server::MeshDataService;
@@ -14,15 +15,16 @@ use wattle_proto::api::{
     ChangeClientDataStreamMembersRequest, CloseClientDataStreamRequest, CloseClientDataStreamResponse,
     CloseWriterRequest, CloseWriterResponse, DiscardParkedRequest, DiscardParkedResponse, FindWriterRequest,
     FindWriterResponse, GiveUpStagedRequest, GiveUpStagedResponse, ListParkedRequest, ListParkedResponse,
-    NodeUpdate, OpenClientDataStreamRequest, PublishRequest, PublishResponse, ReadHandlerStoreRequest,
-    ReadHandlerStoreResponse, RetryParkedRequest, RetryParkedResponse, RunHandlerAgainRequest,
-    RunHandlerAgainResponse, SealClientDataStreamRequest, ShowParkedRequest, ShowParkedResponse,
-    StreamHandle, StreamMembers, StreamSeal, SubscribeNodeUpdatesRequest, SubscribeRequest,
-    SubscribeResponse, SubscribeUpdatesRequest, SubscribeUpdatesResponse,
+    NodeUpdate, OpenClientDataStreamRequest, PauseClientDataStreamRequest, PublishRequest, PublishResponse,
+    ReadHandlerStoreRequest, ReadHandlerStoreResponse, ResumeClientDataStreamRequest, RetryParkedRequest,
+    RetryParkedResponse, RunHandlerAgainRequest, RunHandlerAgainResponse, SealClientDataStreamRequest,
+    ShowParkedRequest, ShowParkedResponse, StreamFlow, StreamHandle, StreamMembers, StreamSeal,
+    SubscribeNodeUpdatesRequest, SubscribeRequest, SubscribeResponse, SubscribeUpdatesRequest,
+    SubscribeUpdatesResponse, ThrottleClientDataStreamRequest,
 };
 
 use super::mesh::{ask, out_of_place};
-use super::{convert, handlers, members, nodes, parked, publish, subscribe, updates};
+use super::{convert, flow, handlers, members, nodes, parked, publish, subscribe, updates};
 use crate::handlers::Configured;
 use crate::world::World;
 
@@ -73,10 +75,19 @@ impl<W: World> MeshDataService for Data<W> {
         &self,
         request: Request<OpenClientDataStreamRequest>,
     ) -> Result<Response<StreamHandle>, Status> {
-        let OpenClientDataStreamRequest { name, source, targets, complete, park_after } =
-            request.into_inner();
+        let OpenClientDataStreamRequest {
+            name,
+            source,
+            targets,
+            complete,
+            park_after,
+            tenant,
+            qos,
+            priority,
+        } = request.into_inner();
         let (policy, poison) = (convert::policy(complete)?, Poison::of(park_after));
-        let open = Command::OpenStream { name: name.clone(), source, targets, policy, poison };
+        let rank = flow::rank(&tenant, qos, priority)?;
+        let open = Command::OpenStream { name: name.clone(), source, targets, policy, poison, rank };
         match ask(&self.world, open).await? {
             Reply::StreamOpened { instance, created } => {
                 Ok(Response::new(StreamHandle { name, instance: convert::instance(instance), created }))
@@ -89,7 +100,8 @@ impl<W: World> MeshDataService for Data<W> {
         &self,
         request: Request<CloseClientDataStreamRequest>,
     ) -> Result<Response<CloseClientDataStreamResponse>, Status> {
-        match ask(&self.world, Command::CloseStream { name: request.into_inner().name }).await? {
+        let CloseClientDataStreamRequest { name, tenant } = request.into_inner();
+        match ask(&self.world, flow::within(&tenant, Command::CloseStream { name })?).await? {
             Reply::StreamClosed => Ok(Response::new(CloseClientDataStreamResponse {})),
             other => Err(out_of_place(&other)),
         }
@@ -99,8 +111,8 @@ impl<W: World> MeshDataService for Data<W> {
         &self,
         request: Request<SealClientDataStreamRequest>,
     ) -> Result<Response<StreamSeal>, Status> {
-        let SealClientDataStreamRequest { name, lost } = request.into_inner();
-        match ask(&self.world, Command::SealStream { name, lost }).await? {
+        let SealClientDataStreamRequest { name, lost, tenant } = request.into_inner();
+        match ask(&self.world, flow::within(&tenant, Command::SealStream { name, lost })?).await? {
             Reply::StreamSealed { instance, sealed } => Ok(Response::new(convert::seal(instance, sealed))),
             other => Err(out_of_place(&other)),
         }
@@ -110,11 +122,38 @@ impl<W: World> MeshDataService for Data<W> {
         &self,
         request: Request<ChangeClientDataStreamMembersRequest>,
     ) -> Result<Response<StreamMembers>, Status> {
-        let wish = members::wish(request.into_inner())?;
-        match ask(&self.world, Command::ChangeMembers(wish)).await? {
+        let request = request.into_inner();
+        let tenant = request.tenant.clone();
+        let wish = members::wish(request)?;
+        match ask(&self.world, flow::within(&tenant, Command::ChangeMembers(wish))?).await? {
             Reply::StreamMembers { instance, members } => Ok(Response::new(members::told(instance, members))),
             other => Err(out_of_place(&other)),
         }
+    }
+
+    async fn pause_client_data_stream(
+        &self,
+        request: Request<PauseClientDataStreamRequest>,
+    ) -> Result<Response<StreamFlow>, Status> {
+        let PauseClientDataStreamRequest { scope, tenant } = request.into_inner();
+        flow::change(&self.world, scope, &tenant, FlowChange::Pause).await.map(Response::new)
+    }
+
+    async fn resume_client_data_stream(
+        &self,
+        request: Request<ResumeClientDataStreamRequest>,
+    ) -> Result<Response<StreamFlow>, Status> {
+        let ResumeClientDataStreamRequest { scope, tenant } = request.into_inner();
+        flow::change(&self.world, scope, &tenant, FlowChange::Resume).await.map(Response::new)
+    }
+
+    async fn throttle_client_data_stream(
+        &self,
+        request: Request<ThrottleClientDataStreamRequest>,
+    ) -> Result<Response<StreamFlow>, Status> {
+        let ThrottleClientDataStreamRequest { scope, tenant, messages, bytes, off } = request.into_inner();
+        let change = flow::throttle(messages, bytes, off)?;
+        flow::change(&self.world, scope, &tenant, change).await.map(Response::new)
     }
 
     async fn publish_client_data(
@@ -128,9 +167,9 @@ impl<W: World> MeshDataService for Data<W> {
         &self,
         request: Request<FindWriterRequest>,
     ) -> Result<Response<FindWriterResponse>, Status> {
-        let FindWriterRequest { stream, writer } = request.into_inner();
+        let FindWriterRequest { stream, writer, tenant } = request.into_inner();
         let writer = convert::read_writer(&writer)?;
-        match ask(&self.world, Command::FindWriter { stream, writer }).await? {
+        match ask(&self.world, flow::within(&tenant, Command::FindWriter { stream, writer })?).await? {
             Reply::Writer { next, staged, part_bytes } => {
                 let staged = staged.map(|staged| convert::staged(next.0, &staged));
                 Ok(Response::new(FindWriterResponse { next: next.0, staged, part_bytes }))
@@ -143,9 +182,9 @@ impl<W: World> MeshDataService for Data<W> {
         &self,
         request: Request<GiveUpStagedRequest>,
     ) -> Result<Response<GiveUpStagedResponse>, Status> {
-        let GiveUpStagedRequest { stream, writer } = request.into_inner();
+        let GiveUpStagedRequest { stream, writer, tenant } = request.into_inner();
         let writer = convert::read_writer(&writer)?;
-        match ask(&self.world, Command::GiveUpStaged { stream, writer }).await? {
+        match ask(&self.world, flow::within(&tenant, Command::GiveUpStaged { stream, writer })?).await? {
             Reply::Staged(_) => Ok(Response::new(GiveUpStagedResponse {})),
             other => Err(out_of_place(&other)),
         }
@@ -155,9 +194,9 @@ impl<W: World> MeshDataService for Data<W> {
         &self,
         request: Request<CloseWriterRequest>,
     ) -> Result<Response<CloseWriterResponse>, Status> {
-        let CloseWriterRequest { stream, writer } = request.into_inner();
+        let CloseWriterRequest { stream, writer, tenant } = request.into_inner();
         let writer = convert::read_writer(&writer)?;
-        match ask(&self.world, Command::CloseWriter { stream, writer }).await? {
+        match ask(&self.world, flow::within(&tenant, Command::CloseWriter { stream, writer })?).await? {
             Reply::WriterClosed => Ok(Response::new(CloseWriterResponse {})),
             other => Err(out_of_place(&other)),
         }

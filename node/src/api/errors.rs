@@ -158,6 +158,7 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
             (Code::InvalidArgument, Reason::MembersStay, "`wattle stream list` shows source and targets")
         }
         Refusal::Members(_) => (Code::FailedPrecondition, Reason::MembersStay, ""),
+        Refusal::Flow(refusal) => super::flow::classify(refusal),
         Refusal::TakenOut(_) => (
             Code::FailedPrecondition,
             Reason::TakenOut,
@@ -254,6 +255,8 @@ fn retriable(reason: Reason) -> bool {
             | Reason::RotationPutOff
             | Reason::KeyNotStored
             | Reason::UpdatesFull
+            | Reason::Paused
+            | Reason::Throttled
     )
 }
 
@@ -304,6 +307,7 @@ pub fn detail(refusal: &Refusal) -> ErrorDetail {
             detail.lagging_count = Some(*behind);
         }
         Refusal::UpdateIdTaken { number } => detail.update_number = Some(number.0),
+        Refusal::Flow(refusal) => super::flow::fill(&mut detail, refusal),
         Refusal::NotMember
         | Refusal::MeshStopped
         | Refusal::DuplicateIdentity(_)
@@ -473,9 +477,12 @@ mod tests {
     use std::collections::BTreeSet;
     use wattle_core::digest::Digest;
     use wattle_core::ends::{BadEnds, Ends};
+    use wattle_core::flow::{FlowRefusal, Rate, Said, Scope, Tenant};
     use wattle_core::id::{AuthorityEpoch, LogIndex, MeshId, NodeId, Sequence, UpdateNumber, WriterSequence};
     use wattle_core::recovery::RecoverRefusal;
+    use wattle_core::time::{Span, Wall};
     use wattle_core::update::{Lagging, UpdateKind};
+    use wattle_proto::api::flow_scope::Which;
 
     fn every_refusal() -> Vec<Refusal> {
         let text = || "text".to_owned();
@@ -545,6 +552,24 @@ mod tests {
             Refusal::SealedOut(text()),
             Refusal::Members(MembersRefusal::LastTarget(text())),
             Refusal::Members(MembersRefusal::UnderWay(text())),
+            Refusal::Flow(FlowRefusal::WrongTenant {
+                stream: text(),
+                tenant: Tenant::default(),
+                named: Tenant::new("acme").unwrap(),
+            }),
+            Refusal::Flow(FlowRefusal::Paused {
+                stream: text(),
+                scope: Scope::Below(3),
+                said: Said { at: NodeId(1), time: Wall(2) },
+                name: Some(text()),
+            }),
+            Refusal::Flow(FlowRefusal::Throttled {
+                stream: text(),
+                scope: Scope::Below(3),
+                rate: Rate::new(1, 0).unwrap(),
+                again: Span::micros(1_500),
+            }),
+            Refusal::Flow(FlowRefusal::TooMany),
             Refusal::TakenOut(text()),
             Refusal::Parked(ParkedRefusal::NotParked(Sequence(3))),
             Refusal::Parked(ParkedRefusal::NoHandler(Sequence(3))),
@@ -594,6 +619,15 @@ mod tests {
         assert_eq!(conflict(Some(LogIndex(7))).present_version, Some(7));
         assert_eq!(conflict(None).present_version, Some(0));
         assert!(detail(&Refusal::Busy).retriable && !detail(&Refusal::WriterClosed).retriable);
+        let (stream, scope) = ("words".to_owned(), Scope::Tenant(Tenant::default()));
+        let (rate, again) = (Rate::new(1, 0).unwrap(), Span::micros(1_500));
+        let throttled = FlowRefusal::Throttled { stream: stream.clone(), scope: scope.clone(), rate, again };
+        let throttled = detail(&throttled.into());
+        assert!(throttled.retriable && throttled.retry_after_millis == Some(2));
+        let said = Said { at: NodeId(1), time: Wall(2) };
+        let paused = detail(&FlowRefusal::Paused { stream, scope, said, name: None }.into());
+        let by = paused.paused_by.and_then(|scope| scope.which);
+        assert!(paused.retriable && by == Some(Which::Tenant("default".to_owned())));
         let critical = detail(&Refusal::Critical { unreachable: 2, members: 4 });
         assert!(critical.retriable && critical.mode() == MeshMode::Critical);
         assert_eq!(detail(&Refusal::NoQuorum).mode(), MeshMode::Critical);

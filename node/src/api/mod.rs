@@ -6,6 +6,7 @@ pub mod convert;
 mod data;
 pub mod errors;
 mod events;
+mod flow;
 mod handlers;
 mod members;
 mod mesh;
@@ -125,6 +126,8 @@ mod tests;
 mod tests_activity;
 #[cfg(test)]
 mod tests_events;
+#[cfg(test)]
+mod tests_flow;
 #[cfg(test)]
 mod tests_recovery;
 #[cfg(test)]

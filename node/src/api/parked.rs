@@ -7,12 +7,17 @@ use wattle_core::node::command::{Command, Reply};
 use wattle_core::parked::{Failing, LISTED_MAX, ParkedCommand, ParkedMessage, ParkedReply};
 use wattle_proto::api;
 
-use super::convert;
 use super::mesh::{ask, out_of_place};
+use super::{convert, flow};
 use crate::world::World;
 
-async fn command<W: World>(world: &W, stream: String, command: ParkedCommand) -> Result<ParkedReply, Status> {
-    match ask(world, Command::Parked { stream, command }).await? {
+async fn command<W: World>(
+    world: &W,
+    stream: String,
+    tenant: &str,
+    command: ParkedCommand,
+) -> Result<ParkedReply, Status> {
+    match ask(world, flow::within(tenant, Command::Parked { stream, command })?).await? {
         Reply::Parked(reply) => Ok(reply),
         other => Err(out_of_place(&other)),
     }
@@ -24,7 +29,7 @@ pub(super) async fn list<W: World>(
 ) -> Result<api::ListParkedResponse, Status> {
     let most = if request.count == 0 { LISTED_MAX } else { request.count };
     let list = ParkedCommand::List { after: Sequence(request.after), most };
-    match command(world, request.stream, list).await? {
+    match command(world, request.stream, &request.tenant, list).await? {
         ParkedReply::List { parked, more } => {
             Ok(api::ListParkedResponse { messages: parked.into_iter().map(message).collect(), more })
         }
@@ -36,7 +41,8 @@ pub(super) async fn show<W: World>(
     world: &W,
     request: api::ShowParkedRequest,
 ) -> Result<api::ShowParkedResponse, Status> {
-    match command(world, request.stream, ParkedCommand::Show(Sequence(request.sequence))).await? {
+    let show = ParkedCommand::Show(Sequence(request.sequence));
+    match command(world, request.stream, &request.tenant, show).await? {
         ParkedReply::Shown { message: shown, body } => {
             Ok(api::ShowParkedResponse { message: Some(message(shown)), data: body })
         }
@@ -48,7 +54,8 @@ pub(super) async fn retry<W: World>(
     world: &W,
     request: api::RetryParkedRequest,
 ) -> Result<api::RetryParkedResponse, Status> {
-    match command(world, request.stream, ParkedCommand::Retry(Sequence(request.sequence))).await? {
+    let retry = ParkedCommand::Retry(Sequence(request.sequence));
+    match command(world, request.stream, &request.tenant, retry).await? {
         ParkedReply::Handled => Ok(api::RetryParkedResponse { handled: true, ..Default::default() }),
         ParkedReply::FailedAgain { attempts, reason } => {
             Ok(api::RetryParkedResponse { handled: false, attempts, reason })
@@ -62,7 +69,8 @@ pub(super) async fn discard<W: World>(
     request: api::DiscardParkedRequest,
 ) -> Result<api::DiscardParkedResponse, Status> {
     let (sequence, reason) = (Sequence(request.sequence), request.reason);
-    match command(world, request.stream, ParkedCommand::Discard { sequence, reason }).await? {
+    let discard = ParkedCommand::Discard { sequence, reason };
+    match command(world, request.stream, &request.tenant, discard).await? {
         ParkedReply::Discarded => Ok(api::DiscardParkedResponse {}),
         other => Err(out_of_place(&Reply::Parked(other))),
     }

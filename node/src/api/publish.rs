@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use tonic::{Status, Streaming};
 use wattle_core::digest::Digest;
+use wattle_core::flow::Tenant;
 use wattle_core::id::{RequestId, WriterId, WriterSequence};
 use wattle_core::node::command::{Command, PartOf, Reply, Waited};
 use wattle_proto::api::publish_response::Answer as Said;
@@ -14,7 +15,7 @@ use wattle_proto::api::{Part, PublishRequest, PublishResponse, Receipt};
 
 use super::data::{Answers, Sender, answers};
 use super::mesh::out_of_place;
-use super::{convert, errors};
+use super::{convert, errors, flow};
 use crate::world::{Answer, Queue, World};
 
 /// Bytes of arrays without any answer yet, per call: at most one array more.
@@ -95,7 +96,7 @@ impl<Q: Queue> Call<Q> {
     }
 
     async fn submit(&mut self, array: Array) {
-        let Array { stream, writer, first, what, wait } = array;
+        let Array { stream, tenant, writer, first, what, wait } = array;
         let (command, left, bytes) = match what {
             What::Messages(messages) => {
                 let (left, bytes) = (messages.len(), messages.iter().map(|message| message.len() + 64).sum());
@@ -106,6 +107,10 @@ impl<Q: Queue> Call<Q> {
                 let part = PartOf { writer, number: first, total, offset, bytes: data, digest, wait };
                 (Command::Stage { stream, part }, 1, bytes)
             }
+        };
+        let command = match tenant {
+            Some(tenant) => Command::Within { tenant, command: Box::new(command) },
+            None => command,
         };
         let open = Open { first: first.0, last: first.0 + (left - 1), wait, left, bytes };
         let request = self.queue.submit(command).await;
@@ -186,6 +191,7 @@ fn follows(receipt: &Receipt, next: &Receipt) -> bool {
 #[derive(Debug, PartialEq)]
 struct Array {
     stream: String,
+    tenant: Option<Tenant>,
     writer: WriterId,
     first: WriterSequence,
     what: What,
@@ -230,6 +236,7 @@ impl What {
 #[derive(Debug, Default)]
 struct Defaults {
     stream: String,
+    tenant: Option<Tenant>,
     writer: Option<WriterId>,
     wait: Option<Waited>,
 }
@@ -238,6 +245,11 @@ impl Defaults {
     fn complete(&mut self, request: PublishRequest) -> Result<Array, Status> {
         if !request.stream.is_empty() && request.stream != self.stream {
             self.stream = request.stream;
+            // What was said of another stream says nothing of this one.
+            self.tenant = None;
+        }
+        if !request.tenant.is_empty() {
+            self.tenant = flow::tenant(&request.tenant)?;
         }
         if self.stream.is_empty() {
             return Err(errors::invalid("the first request must name the stream"));
@@ -255,6 +267,7 @@ impl Defaults {
         }
         Ok(Array {
             stream: self.stream.clone(),
+            tenant: self.tenant.clone(),
             writer,
             first: WriterSequence(request.first),
             what,
@@ -318,12 +331,16 @@ mod tests {
             messages: vec![bytes::Bytes::from_static(b"x")],
             wait: 3,
             part: None,
+            tenant: "acme".into(),
         };
         let first = defaults.complete(full.clone()).unwrap();
         assert_eq!((first.stream.as_str(), first.wait), ("s", Waited::Completed));
+        assert_eq!(first.tenant.as_ref().map(Tenant::name), Some("acme"));
         let short = PublishRequest { first: 2, messages: full.messages.clone(), ..PublishRequest::default() };
         let second = defaults.complete(short.clone()).unwrap();
         assert_eq!(second, Array { first: WriterSequence(2), ..first });
+        let elsewhere = defaults.complete(PublishRequest { stream: "t".into(), ..short.clone() }).unwrap();
+        assert_eq!(elsewhere.tenant, None, "it was said of the other one");
 
         assert!(Defaults::default().complete(short.clone()).is_err(), "nothing to inherit");
         for bad in [
@@ -338,6 +355,7 @@ mod tests {
                 ..full.clone()
             },
             PublishRequest { wait: 9, ..full.clone() },
+            PublishRequest { tenant: "not one".into(), ..full.clone() },
             PublishRequest { writer: bytes::Bytes::from_static(&[1; 15]), ..full },
         ] {
             let refused = defaults.complete(bad).unwrap_err();

@@ -12,7 +12,7 @@ use wattle_proto::api::{
 };
 
 use super::data::{Answers, Sender, answers};
-use super::{convert, errors, updates};
+use super::{convert, errors, flow, updates};
 use crate::handlers::Configured;
 use crate::world::{Handed, Handler, World};
 
@@ -54,6 +54,7 @@ async fn run<W: World>(
     let Some(Request::Attach(attach)) = first.request else {
         return Err(errors::invalid("the first request must attach"));
     };
+    flow::is_of(&world, &attach.stream, &attach.tenant).await?;
     handled_here(&world, &configured, &attach).await?;
     let presented = attach.presented.as_ref().map(convert::read_position).transpose()?;
     // A presented position may have to wait until this node has caught up with it.

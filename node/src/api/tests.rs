@@ -70,6 +70,7 @@ impl Desk {
         let finder = self.finder(None);
         let plan = publish::Plan {
             stream: "words".to_owned(),
+            tenant: String::new(),
             writer: None,
             wait,
             batch_lines: 100,
@@ -98,6 +99,7 @@ fn plan(count: Option<u64>) -> subscribe::Plan {
         at: None,
         count,
         until: None,
+        tenant: String::new(),
         window: 1000,
         take_over: false,
         patience: Some(Duration::from_secs(5)),
@@ -253,6 +255,7 @@ async fn a_stream_that_the_first_node_does_not_know_is_looked_for_at_the_others(
     let request = wattle_proto::api::FindWriterRequest {
         stream: "words".to_owned(),
         writer: bytes::Bytes::from_static(&[1; 16]),
+        tenant: String::new(),
     };
     let (next, client) =
         follow(&finder, peers.clone(), async |client| client.find_writer(request.clone()).await)
@@ -482,6 +485,7 @@ async fn a_full_stream_is_waited_for_and_told_about() {
     let finder = desk.finder(None);
     let plan = publish::Plan {
         stream: "words".to_owned(),
+        tenant: String::new(),
         writer: None,
         wait: Level::Accepted,
         batch_lines: 10,

@@ -75,7 +75,7 @@ impl Lane {
             first,
             messages: vec![payload.clone(); count],
             wait: Level::Completed.into(),
-            part: None,
+            ..PublishRequest::default()
         })
     }
 

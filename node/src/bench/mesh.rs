@@ -194,8 +194,7 @@ impl Mesh {
             name,
             source: self.source().name.clone(),
             targets: vec![target],
-            complete: None,
-            park_after: 0,
+            ..OpenClientDataStreamRequest::default()
         }
     }
 
@@ -212,7 +211,9 @@ impl Mesh {
         }
         let client = &mut self.nodes[self.source].client;
         for name in self.opened.drain(..) {
-            let closed = client.data.close_client_data_stream(CloseClientDataStreamRequest { name });
+            let closed = client
+                .data
+                .close_client_data_stream(CloseClientDataStreamRequest { name, tenant: String::new() });
             // Whoever cannot be asked now may close them by hand.
             let _ = connect::answer(&client.peer.clone(), closed).await;
         }

@@ -139,7 +139,7 @@ impl Subscriber {
     ) -> Result<(mpsc::Sender<SubscribeRequest>, Streaming<SubscribeResponse>), Failure> {
         let (requests, outgoing) = mpsc::channel(16);
         let (stream, window) = (self.stream.clone(), self.window);
-        let attach = Attach { stream, presented: None, window, take_over: false };
+        let attach = Attach { stream, window, ..Attach::default() };
         let attach = SubscribeRequest { request: Some(Request::Attach(attach)) };
         // There is room, and the other end is here.
         let _ = requests.try_send(attach);

@@ -12,13 +12,14 @@ use wattle_proto::api::{
     SealClientDataStreamRequest, SeedMeshRequest, StreamHandle, StreamPolicy, StreamStatus, WrongNode,
 };
 
+use super::flow::RankArgs;
 use super::{PublishArgs, SubscribeArgs};
 use crate::api::convert::id_text;
 use crate::client::publish::{self, Grpc, record};
 use crate::client::source::Source;
 use crate::client::subscribe::{self, Format, PositionFile, Stdout, WholeDir};
 use crate::client::{Client, Failure, Finder, connect, follow};
-use crate::output::{Names, Output, handlers, status, stream};
+use crate::output::{Names, Output, flow, handlers, status, stream};
 use crate::stop::Stop;
 
 /// How long `stream open` waits for the stream's ends to hear of it.
@@ -100,8 +101,9 @@ impl Desk {
         Ok(())
     }
 
-    pub(super) async fn list(&self) -> Result<(), Failure> {
-        let status = self.ask_status().await?;
+    pub(super) async fn list(&self, tenant: Option<String>) -> Result<(), Failure> {
+        let mut status = self.ask_status().await?;
+        status.streams.retain(|one| tenant.as_ref().is_none_or(|tenant| one.tenant == *tenant));
         let names = Names::of(&status);
         self.output.print(
             || stream::list_text(&status),
@@ -139,6 +141,7 @@ impl Desk {
         from: String,
         targets: Vec<String>,
         (complete, park_after): (StreamPolicy, u32),
+        rank: RankArgs,
     ) -> Result<(), Failure> {
         let peers = self.finder.peers(None).await?;
         let to = stream::ends_text(&targets, &complete);
@@ -148,6 +151,9 @@ impl Desk {
             targets,
             complete: Some(complete),
             park_after,
+            tenant: rank.tenant.unwrap_or_default(),
+            qos: rank.qos.into(),
+            priority: rank.priority,
         };
         let asked = follow(&self.finder, peers, async |client| client.open_stream(request.clone()).await);
         let (handle, mut client) = match asked.await {
@@ -186,8 +192,9 @@ impl Desk {
             (Reason::OpenElsewhere, Some(open)) => {
                 let names = Names::of(&seen);
                 let (source, to) = (names.name(&open.source), stream::to_text(open, &names));
+                let rank = flow::rank_text(open).map(|rank| format!(", {rank}")).unwrap_or_default();
                 let message = format!(
-                    "stream {name:?} is already open from {source} to {to}: close it first, or choose another name"
+                    "stream {name:?} is already open from {source} to {to}{rank}: close it first, or choose another name"
                 );
                 Failure::Refused { message, detail: detail.clone() }
             }
@@ -218,11 +225,11 @@ impl Desk {
         stream.targets.iter().filter_map(|target| away(&target.node)).collect()
     }
 
-    pub(super) async fn close(&self, name: String) -> Result<(), Failure> {
+    pub(super) async fn close(&self, name: String, tenant: String) -> Result<(), Failure> {
         let peers = self.finder.peers(None).await?;
         follow(&self.finder, peers, async |client| {
             let peer = client.peer.clone();
-            let request = CloseClientDataStreamRequest { name: name.clone() };
+            let request = CloseClientDataStreamRequest { name: name.clone(), tenant: tenant.clone() };
             connect::answer(&peer, client.data.close_client_data_stream(request)).await
         })
         .await?;
@@ -231,14 +238,15 @@ impl Desk {
     }
 
     /// Asks until the seal is settled, or it is clear what it waits for.
-    pub(super) async fn seal(&self, name: String, lost: Vec<String>) -> Result<(), Failure> {
+    pub(super) async fn seal(&self, name: String, lost: Vec<String>, tenant: String) -> Result<(), Failure> {
         let seen = self.ask_status().await?;
         let until = tokio::time::Instant::now() + SEAL_WAIT;
         loop {
             let peers = self.finder.peers(None).await?;
             let (seal, _) = follow(&self.finder, peers, async |client| {
                 let peer = client.peer.clone();
-                let request = SealClientDataStreamRequest { name: name.clone(), lost: lost.clone() };
+                let (lost, tenant) = (lost.clone(), tenant.clone());
+                let request = SealClientDataStreamRequest { name: name.clone(), lost, tenant };
                 connect::answer(&peer, client.data.seal_client_data_stream(request)).await
             })
             .await?;
@@ -254,7 +262,7 @@ impl Desk {
         }
     }
 
-    pub(super) async fn show(&self, name: String) -> Result<(), Failure> {
+    pub(super) async fn show(&self, name: String, tenant: String) -> Result<(), Failure> {
         let seen = self.ask_status().await?;
         let find = |status: &MeshStatus| status.streams.iter().find(|stream| stream.name == name).cloned();
         let Some(known) = find(&seen) else {
@@ -262,6 +270,7 @@ impl Desk {
                 "no stream is called {name:?}: `wattle stream list` lists the open streams"
             )));
         };
+        super::flow::is_of(&known, &tenant)?;
         let names = Names::of(&seen);
         let mut answers: Vec<(Bytes, StreamStatus)> = Vec::new();
         let mut running = Vec::new();
@@ -316,8 +325,10 @@ impl Desk {
         let writer = arguments
             .writer
             .map(|text| WriterId::parse(&text).unwrap_or_else(|| record::writer_of_name(&stream, &text)));
+        let tenant = arguments.of.tenant();
         let plan = publish::Plan {
             stream: stream.clone(),
+            tenant: tenant.clone(),
             writer,
             wait: arguments.wait.into(),
             batch_lines: arguments.batch as usize,
@@ -326,7 +337,7 @@ impl Desk {
             machine: record::machine(),
         };
         let begun = std::time::Instant::now();
-        let mut route = Grpc::new(&self.finder);
+        let mut route = Grpc::new(&self.finder).of(tenant);
         let mut resumed_at = None;
         let summary = publish::publish(&mut route, source, &plan, |told| match told {
             publish::Told::Resumes { line, checked } => {
@@ -371,6 +382,7 @@ impl Desk {
             .map_err(|error| Failure::Failed(format!("cannot listen for signals: {error}")))?;
         let plan = subscribe::Plan {
             stream: arguments.stream,
+            tenant: arguments.of.tenant(),
             at: arguments.at,
             count: arguments.count,
             until: arguments.until,

@@ -3,6 +3,7 @@
 mod commands;
 mod config;
 mod events;
+mod flow;
 mod membership;
 mod mesh_config;
 mod mesh_key;
@@ -243,6 +244,8 @@ enum StreamCommand {
         /// After how many attempts it is parked
         #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
         attempts: u32,
+        #[command(flatten)]
+        rank: flow::RankArgs,
     },
     /// Look at the messages that a target laid aside, try them again, or let them go
     ///
@@ -253,7 +256,23 @@ enum StreamCommand {
     Close {
         /// Its name
         name: String,
+        #[command(flatten)]
+        of: flow::TenantArgs,
     },
+    /// Have streams take nothing more in: one, all of a tenant, or all below a priority, those that are opened later included
+    ///
+    /// Publishers wait, and are told so. What was accepted before goes on its way and completes. It counts at a source once that has heard of it, and from then on at all its
+    /// starts, until `wattle stream resume` with the same words.
+    Pause(flow::FlowArgs),
+    /// Take back what was asked for by `wattle stream pause` with the same name, tenant or priority
+    ///
+    /// A stream that something else pauses, too, stays paused.
+    Resume(flow::FlowArgs),
+    /// Bound how fast streams take messages in: one, all of a tenant together, or all below a priority
+    ///
+    /// Each source keeps the bound for itself, and streams that share it there have no share each. After a rest, as much as the bound makes of a second may come at once. What is
+    /// sent together is taken together, and what it is beyond that is made up for before anything else is taken: under a low bound, publish with a small --batch.
+    Throttle(flow::ThrottleArgs),
     /// Seal a stream whose source is lost for good: its target goes on without it, up to the end of what it holds
     ///
     /// Only for a source that does not come back: what it accepted and the target does not hold is void, whatever publishers were told. Should it come back,
@@ -265,11 +284,17 @@ enum StreamCommand {
         /// Who is lost: name or id; may be given several times
         #[arg(long, value_name = "NODE", required = true)]
         lost: Vec<String>,
+        #[command(flatten)]
+        of: flow::TenantArgs,
     },
     /// Tell who the members of a stream are, or change that while it is open
     Members(stream_members::MembersArgs),
     /// List the open streams
-    List,
+    List {
+        /// Only those of that tenant
+        #[arg(long, value_name = "TENANT")]
+        tenant: Option<String>,
+    },
     /// Read what a handler of kind "store" keeps of a stream: a key, a tab and its value, a line each
     ///
     /// Such a handler is a [[handler]] in the settings of a target; `wattle run --help` shows one.
@@ -293,6 +318,8 @@ enum StreamCommand {
     Show {
         /// Its name
         name: String,
+        #[command(flatten)]
+        of: flow::TenantArgs,
     },
 }
 
@@ -346,6 +373,8 @@ impl From<Wait> for Level {
 struct PublishArgs {
     /// The stream
     stream: String,
+    #[command(flatten)]
+    of: flow::TenantArgs,
     /// Where the lines are; standard input if absent or `-`
     file: Option<PathBuf>,
     /// Publish this file as one message, however large. It goes on where it was interrupted, and is published to a stream once unless --writer says otherwise
@@ -369,6 +398,8 @@ struct PublishArgs {
 struct SubscribeArgs {
     /// The stream
     stream: String,
+    #[command(flatten)]
+    of: flow::TenantArgs,
     /// The stream's target, if it cannot be found by itself
     #[arg(long, value_name = "NODE")]
     at: Option<String>,
@@ -477,16 +508,21 @@ async fn execute(line: Line) -> Result<(), Failure> {
                 Command::Node(command) => desk.node_command(command).await,
                 Command::Status => desk.status().await,
                 Command::Config(command) => desk.config(command).await,
-                Command::Stream(StreamCommand::Open { name, from, to, complete, poison, attempts }) => {
+                Command::Stream(StreamCommand::Open { name, from, to, complete, poison, attempts, rank }) => {
                     let park_after = if poison == Poison::Park { attempts } else { 0 };
-                    desk.open(name, from, to, (complete, park_after)).await
+                    desk.open(name, from, to, (complete, park_after), rank).await
                 }
                 Command::Stream(StreamCommand::Parked(command)) => desk.parked(command).await,
-                Command::Stream(StreamCommand::Close { name }) => desk.close(name).await,
-                Command::Stream(StreamCommand::Seal { name, lost }) => desk.seal(name, lost).await,
+                Command::Stream(StreamCommand::Close { name, of }) => desk.close(name, of.tenant()).await,
+                Command::Stream(StreamCommand::Pause(arguments)) => desk.pause(arguments).await,
+                Command::Stream(StreamCommand::Resume(arguments)) => desk.resume(arguments).await,
+                Command::Stream(StreamCommand::Throttle(arguments)) => desk.throttle(arguments).await,
+                Command::Stream(StreamCommand::Seal { name, lost, of }) => {
+                    desk.seal(name, lost, of.tenant()).await
+                }
                 Command::Stream(StreamCommand::Members(arguments)) => desk.members(arguments).await,
-                Command::Stream(StreamCommand::List) => desk.list().await,
-                Command::Stream(StreamCommand::Show { name }) => desk.show(name).await,
+                Command::Stream(StreamCommand::List { tenant }) => desk.list(tenant).await,
+                Command::Stream(StreamCommand::Show { name, of }) => desk.show(name, of.tenant()).await,
                 Command::Stream(StreamCommand::Stored(arguments)) => desk.stored(arguments).await,
                 Command::Stream(StreamCommand::Handle { stream, at }) => {
                     desk.handle_again(stream, at.as_deref()).await
@@ -521,6 +557,50 @@ mod tests {
     #[test]
     fn the_command_line_holds_together() {
         Line::command().debug_assert();
+    }
+
+    #[test]
+    fn a_rule_is_about_one_kind_of_streams_and_a_tenant_may_stand_beside_a_name() {
+        let parse = |arguments: &[&str]| {
+            let parsed = Line::try_parse_from([&["wattle", "stream"], arguments].concat());
+            parsed.map(|_| ()).map_err(|error| error.to_string())
+        };
+        for good in [
+            &["pause", "words"][..],
+            &["pause", "words", "--tenant", "acme"],
+            &["resume", "--tenant", "acme"],
+            &["pause", "--priority-below", "-3"],
+            &["throttle", "words", "--messages", "5"],
+            &["throttle", "--tenant", "acme", "--off"],
+            &[
+                "open",
+                "words",
+                "--from",
+                "a",
+                "--to",
+                "b",
+                "--tenant",
+                "acme",
+                "--qos",
+                "PRIORITY",
+                "--priority",
+                "-2",
+            ],
+        ] {
+            assert_eq!(parse(good), Ok(()), "{good:?}");
+        }
+        for bad in [
+            &["pause"][..],
+            &["pause", "words", "--priority-below", "3"],
+            &["pause", "--tenant", "a", "--priority-below", "3"],
+            &["throttle", "words"],
+            &["throttle", "words", "--messages", "0"],
+            &["throttle", "words", "--off", "--bytes", "7"],
+        ] {
+            assert!(parse(bad).is_err(), "{bad:?}");
+        }
+        let system = ["open", "words", "--from", "a", "--to", "b", "--qos", "SYSTEM"];
+        assert!(parse(&system).unwrap_err().contains("the mesh itself"));
     }
 
     #[test]

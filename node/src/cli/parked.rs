@@ -7,6 +7,7 @@ use wattle_proto::api::{
 };
 
 use super::commands::Desk;
+use super::flow::TenantArgs;
 use crate::client::{Client, Failure, connect, follow};
 use crate::output::parked;
 
@@ -49,6 +50,14 @@ pub(super) struct Where {
     /// The target, if the stream has several or it is not the node that is asked
     #[arg(long, value_name = "NODE")]
     at: Option<String>,
+    #[command(flatten)]
+    of: TenantArgs,
+}
+
+impl Where {
+    fn tenant(&self) -> String {
+        self.of.tenant()
+    }
 }
 
 #[derive(Args, Debug)]
@@ -79,7 +88,12 @@ impl Desk {
 
     /// All that is parked, and the target that says so.
     async fn found(&self, place: &Where) -> Result<(Client, Vec<ParkedMessage>), Failure> {
-        let list = |after| ListParkedRequest { stream: place.stream.clone(), after, count: 0 };
+        let list = |after| ListParkedRequest {
+            stream: place.stream.clone(),
+            after,
+            count: 0,
+            tenant: place.tenant(),
+        };
         let peers = self.finder.peers(place.at.as_deref()).await?;
         let asked = follow(&self.finder, peers, async |client: &mut Client| {
             let peer = client.peer.clone();
@@ -110,7 +124,8 @@ impl Desk {
         let peers = self.finder.peers(place.at.as_deref()).await?;
         let asked = follow(&self.finder, peers, async |client: &mut Client| {
             let peer = client.peer.clone();
-            let request = ShowParkedRequest { stream: place.stream.clone(), sequence };
+            let (stream, tenant) = (place.stream.clone(), place.tenant());
+            let request = ShowParkedRequest { stream, sequence, tenant };
             connect::answer(&peer, client.data.show_parked(request)).await
         });
         let (shown, _) = asked.await?;
@@ -123,7 +138,8 @@ impl Desk {
         let (mut handled, mut failed) = (0, Vec::new());
         let peer = client.peer.clone();
         for sequence in meant {
-            let request = RetryParkedRequest { stream: place.stream.clone(), sequence };
+            let (stream, tenant) = (place.stream.clone(), place.tenant());
+            let request = RetryParkedRequest { stream, sequence, tenant };
             let answer = connect::answer(&peer, client.data.retry_parked(request)).await?;
             if answer.handled {
                 handled += 1;
@@ -146,8 +162,8 @@ impl Desk {
         let (mut client, meant) = self.meant(place, which).await?;
         let peer = client.peer.clone();
         for &sequence in &meant {
-            let request =
-                DiscardParkedRequest { stream: place.stream.clone(), sequence, reason: reason.to_owned() };
+            let (stream, tenant, reason) = (place.stream.clone(), place.tenant(), reason.to_owned());
+            let request = DiscardParkedRequest { stream, sequence, reason, tenant };
             connect::answer(&peer, client.data.discard_parked(request)).await?;
         }
         self.output.print(|| parked::discarded_text(&meant), || parked::discarded_json(&meant));

@@ -7,6 +7,7 @@ use wattle_proto::api::change_client_data_stream_members_request::Change;
 use wattle_proto::api::{ChangeClientDataStreamMembersRequest, DetachTarget, DrainTarget, StreamMembers};
 
 use super::commands::Desk;
+use super::flow::TenantArgs;
 use crate::client::{Failure, connect, follow};
 use crate::output::{Names, members};
 
@@ -20,6 +21,8 @@ const DRAINED: &str = "an operator had it drained";
 pub(super) struct MembersArgs {
     /// The stream's name
     name: String,
+    #[command(flatten)]
+    of: TenantArgs,
     /// Take a target out that is gone for good, whatever it has processed: name or id
     ///
     /// The stream goes on without it: it is waited for no more, and what was kept for it is let go. Should it come back, nothing that it does for this stream
@@ -39,7 +42,7 @@ pub(super) struct MembersArgs {
 impl Desk {
     /// Asks until the change is done, or it is clear what it waits for. Without one, tells who the members are.
     pub(super) async fn members(&self, arguments: MembersArgs) -> Result<(), Failure> {
-        let MembersArgs { name, detach, drain, reason } = arguments;
+        let MembersArgs { name, of, detach, drain, reason } = arguments;
         let seen = self.ask_status().await?;
         let names = Names::of(&seen);
         let reason = reason.unwrap_or_else(|| DRAINED.to_owned());
@@ -52,16 +55,22 @@ impl Desk {
                     "no stream is called {name:?}: `wattle stream list` lists the open streams"
                 )));
             };
+            super::flow::is_of(stream, &of.tenant())?;
             self.output.print(|| members::text(stream, &names), || members::json(stream, &names));
             return Ok(());
         };
-        let told = self.change_members(&name, &change).await?;
+        let told = self.change_members(&name, &of.tenant(), &change).await?;
         self.output
             .print(|| members::told_text(&name, &told, &names), || members::told_json(&name, &told, &names));
         Ok(())
     }
 
-    async fn change_members(&self, name: &str, change: &Change) -> Result<StreamMembers, Failure> {
+    async fn change_members(
+        &self,
+        name: &str,
+        tenant: &str,
+        change: &Change,
+    ) -> Result<StreamMembers, Failure> {
         let until = tokio::time::Instant::now() + WAIT;
         loop {
             let peers = self.finder.peers(None).await?;
@@ -69,6 +78,7 @@ impl Desk {
                 let peer = client.peer.clone();
                 let request = ChangeClientDataStreamMembersRequest {
                     name: name.to_owned(),
+                    tenant: tenant.to_owned(),
                     change: Some(change.clone()),
                 };
                 connect::answer(&peer, client.data.change_client_data_stream_members(request)).await

@@ -18,14 +18,15 @@ const DRAWN_PER_SECOND: u8 = 10;
 
 impl Desk {
     pub(super) async fn publish_whole(&self, arguments: PublishArgs) -> Result<(), Failure> {
-        let PublishArgs { stream, whole, writer, wait, patience, .. } = arguments;
+        let PublishArgs { stream, of, whole, writer, wait, patience, .. } = arguments;
+        let tenant = of.tenant();
         let writer = writer
             .map(|text| WriterId::parse(&text).unwrap_or_else(|| record::writer_of_name(&stream, &text)));
         let path = whole.unwrap_or_default();
-        let plan = WholePlan { stream, writer, path, wait: wait.into(), patience };
+        let plan = WholePlan { stream, tenant: tenant.clone(), writer, path, wait: wait.into(), patience };
         let bar = self.bar();
         let begun = std::time::Instant::now();
-        let mut route = Grpc::new(&self.finder);
+        let mut route = Grpc::new(&self.finder).of(tenant);
         let summary = publish_whole(&mut route, &plan, |told| match told {
             WholeTold::Staged(upto, total) => {
                 bar.set_length(total);

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use tonic::{Code, Status};
 use wattle_proto::api::{ErrorDetail, Reason, Refused};
@@ -52,6 +53,15 @@ impl Failure {
     #[must_use]
     pub fn may_settle(&self) -> bool {
         matches!(self.reason(), Some(Reason::NotMember | Reason::UnknownStream))
+    }
+
+    /// After how long the same may be taken, where the node says so.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { detail, .. } => detail.retry_after_millis.map(Duration::from_millis),
+            _ => None,
+        }
     }
 
     /// What to do about it, if the message does not say.

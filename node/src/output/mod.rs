@@ -1,6 +1,7 @@
 //! What commands print: text for people, JSON for programs. Answers go to standard output, remarks to standard error.
 
 pub mod config;
+pub mod flow;
 pub mod handlers;
 pub mod members;
 pub mod mesh_config;

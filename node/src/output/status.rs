@@ -297,6 +297,7 @@ pub fn warnings(status: &MeshStatus) -> Vec<String> {
             warnings.push(format!("stream {} needs {needs}: {gone} {verb} no member any more", stream.name));
         }
     }
+    warnings.extend(super::flow::warnings(&status.streams));
     warnings
 }
 

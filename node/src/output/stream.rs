@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use wattle_proto::api::{MeshStatus, StreamPolicy, StreamSeal, StreamStatus, StreamTarget};
 
-use super::{Names, members, parked, table};
+use super::{Names, flow, members, parked, table};
 use crate::api::convert::id_text;
 
 /// All streams, a line each.
@@ -18,6 +18,8 @@ pub fn list_text(status: &MeshStatus) -> String {
         let figure = |number: u64| if stream.local { number.to_string() } else { "?".to_owned() };
         vec![
             stream.name.clone(),
+            stream.tenant.clone(),
+            flow::class(stream),
             names.name(&stream.source),
             to_text(stream, &names),
             figure(stream.accepted),
@@ -29,7 +31,19 @@ pub fn list_text(status: &MeshStatus) -> String {
         ]
     });
     table(
-        &["stream", "from", "to", "accepted", "replicated", "processed", "completed", "released", "state"],
+        &[
+            "stream",
+            "tenant",
+            "class",
+            "from",
+            "to",
+            "accepted",
+            "replicated",
+            "processed",
+            "completed",
+            "released",
+            "state",
+        ],
         rows,
     )
 }
@@ -47,6 +61,7 @@ fn state(stream: &StreamStatus) -> String {
             "needs a seal: the source is no member any more".to_owned()
         }
         None if !stream.gone.is_empty() => "the target is no member any more".to_owned(),
+        None if !stream.local && flow::is_paused(stream) => "paused".to_owned(),
         None if !stream.local => "figures are at its ends".to_owned(),
         None if stream.waiting_for.is_empty() => "up to date".to_owned(),
         None => format!("waiting: {}", stream.waiting_for.join("; ")),
@@ -154,6 +169,7 @@ pub fn show_text(stream: &StreamStatus, names: &Names, asked: &[Bytes]) -> Strin
     let (source, to) = (names.name(&stream.source), to_text(stream, names));
     let mut text =
         format!("Stream {} from {source} to {to} ({})\n\n", stream.name, id_text(&stream.instance));
+    text.push_str(&flow::rank_lines(stream, names));
     if !stream.local {
         let targets: Vec<String> = stream.targets.iter().map(|target| names.name(&target.node)).collect();
         text.push_str(&format!(
@@ -309,6 +325,10 @@ pub fn json(stream: &StreamStatus, names: &Names) -> Value {
         "instance": id_text(&stream.instance),
         "source": names.name(&stream.source),
         "local": stream.local,
+        "tenant": stream.tenant,
+        "qos": flow::qos_name(stream.qos()),
+        "priority": stream.priority,
+        "rules": stream.rules.iter().map(|rule| flow::rule_json(rule, names)).collect::<Vec<_>>(),
     });
     if stream.local {
         let target = |target: &StreamTarget| json!({ "node": names.name(&target.node), "processed": target.processed, "handler": target.handler, "parked": target.parked });

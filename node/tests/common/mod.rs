@@ -208,7 +208,7 @@ impl Handler {
     /// Attaches to the target; `None` if it refuses or does not answer.
     pub async fn attach_at(mut target: Data, presented: Option<Position>, window: u32) -> Option<Self> {
         let (requests, stream) = mpsc::channel(64);
-        let attach = Attach { stream: "words".into(), presented, window, take_over: false };
+        let attach = Attach { stream: "words".into(), presented, window, ..Attach::default() };
         let attach = SubscribeRequest { request: Some(subscribe_request::Request::Attach(attach)) };
         requests.send(attach).await.expect("room");
         let mut responses =
@@ -272,7 +272,7 @@ pub async fn open_words(
         source: "a".into(),
         targets: targets.iter().map(|&name| name.into()).collect(),
         complete,
-        park_after: 0,
+        ..OpenClientDataStreamRequest::default()
     };
     let mut data = a.data().await.expect("a answers");
     data.open_client_data_stream(open).await.expect("opened");

@@ -25,7 +25,7 @@ async fn send(requests: mpsc::Sender<PublishRequest>, load: Load, start: Instant
             first: next,
             messages: (next..=last).map(message).collect(),
             wait: Level::Accepted.into(),
-            part: None,
+            ..PublishRequest::default()
         };
         if requests.send(request).await.is_err() {
             return;

@@ -37,7 +37,7 @@ async fn paced(mut source: Data, before: u64, messages: u64) -> Latencies {
                 first: number,
                 messages: vec![message(number)],
                 wait: Level::Completed.into(),
-                part: None,
+                ..PublishRequest::default()
             };
             requests.send(request).await.expect("the call goes on");
         }

@@ -35,6 +35,8 @@
 //! | X30 | members of a stream change as they were asked to, each change once and in one order; whoever is out is waited for no more, counts no more and keeps nothing, and those who stay hold what was told replicated |
 //! | X31 | what a publisher of a large message is told to be durable of it is held; parts that are not what the whole is called are refused |
 //! | X33 | a message at which a handler fails is tried so often as the policy says, and then processed or parked, never both and never neither; what is parked stays until a retry succeeds or somebody discards it, and is handed over by a retry only |
+//! | X34 | once a source said that streams are paused, nothing that is sent to it for the first time is accepted or staged before somebody asks for them to be resumed |
+//! | X35 | once a source said that a rule bounds the rate of streams, what it accepts of them within any while, first sent within it, is no more than the rate makes of that while and a second, and what came together with the last of it; a fall of the source is worth another second |
 //! | X40 | no node takes itself for one that exists twice: starts that follow one another prove nothing, whatever the network repeats and wherever disks were rolled back |
 //! | X41 | a node proves only keys that are on its disk; who knows that a key is retired keeps no connection under it; a sound node is never locked out by a new key; in the end all accept the same |
 //!
@@ -43,6 +45,7 @@
 mod agreement;
 mod configuration;
 mod departures;
+mod flow;
 mod handling;
 mod keys;
 mod linear;
@@ -50,6 +53,7 @@ mod links;
 mod log;
 mod members;
 mod peers;
+mod rates;
 mod recoveries;
 mod registry;
 mod relay;
@@ -69,12 +73,14 @@ use wattle_core::id::GroupId;
 pub use agreement::Agreement;
 pub use configuration::{Asked as ConfigAsked, Configuration, Told as ConfigTold, WISHES_MOST};
 pub use departures::Departures;
+pub use flow::Flows;
 pub use handling::Handling;
 pub use keys::{Keys, disagree_on_keys};
 pub use links::{Neighbours, Pauses};
 pub use log::{Ballot, Logs};
 pub use members::Members;
 pub use peers::{News, Peers};
+pub use rates::{Load, Sent};
 pub use recoveries::Recoveries;
 pub use registry::{Asked as Wished, CALLS_MOST, Ends, Registry, Told};
 pub use relay::Relays;
@@ -90,7 +96,7 @@ pub use watching::Watched;
 pub use whole::{completed_is_marked, log_is_bounded, nobody_parted, refuses_for_want_of_room};
 
 /// How many promises there are: X1 to this.
-pub const CHECKERS: u32 = 31;
+pub const CHECKERS: u32 = 35;
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use prost::Message as _;
 use wattle_core::ends::{Poison, Policy};
+use wattle_core::flow::{FlowChange, FlowWish, Rank, Rate, Tenant, Which};
 use wattle_core::id::{AuthorityEpoch, Sequence, StreamInstance, WriterId, WriterSequence};
 use wattle_core::node::command::{Command, Position, Waited};
 use wattle_core::time::Span;
@@ -144,7 +145,7 @@ fn call(source: &mut Source<'_>, tape: &Tape) -> Call {
     let request = wattle_core::id::RequestId(1 << 60 | u64::from(source.u16()));
     let name = |source: &mut Source<'_>| (*source.pick(&NAMES)).to_owned();
     let writer = |source: &mut Source<'_>| WriterId(u128::from(source.u8() % 4));
-    let command = match source.below(11) {
+    let command = match source.below(12) {
         0 => Command::Seed { name: name(source) },
         1 => Command::Invite,
         2 => Command::Join { token: String::from_utf8_lossy(source.take(40)).into_owned() },
@@ -154,6 +155,7 @@ fn call(source: &mut Source<'_>, tape: &Tape) -> Call {
             targets: vec![name(source)],
             policy: Policy::All,
             poison: Poison::Block,
+            rank: Rank::default(),
         },
         4 => Command::CloseStream { name: name(source) },
         5 => Command::FindWriter { stream: name(source), writer: writer(source) },
@@ -169,6 +171,7 @@ fn call(source: &mut Source<'_>, tape: &Tape) -> Call {
             }),
             window: source.number() as u32,
         },
+        10 => flow(source),
         _ => Command::Publish {
             stream: name(source),
             writer: writer(source),
@@ -178,6 +181,25 @@ fn call(source: &mut Source<'_>, tape: &Tape) -> Call {
         },
     };
     Call::Command(request, command)
+}
+
+/// A rule about streams, or something that is asked for on behalf of a tenant.
+fn flow(source: &mut Source<'_>) -> Command {
+    let name = (*source.pick(&NAMES)).to_owned();
+    let tenant = Tenant::new(source.pick::<&str>(&["default", "acme"])).unwrap_or_default();
+    let which = match source.below(3) {
+        0 => Which::Stream(name),
+        1 => Which::Tenant(tenant.clone()),
+        _ => Which::Below(source.below(3) as i32 - 1),
+    };
+    let change = match source.below(4) {
+        0 => FlowChange::Pause,
+        1 => FlowChange::Resume,
+        2 => Rate::new(source.number(), source.number()).map_or(FlowChange::Unthrottle, FlowChange::Throttle),
+        _ => FlowChange::Unthrottle,
+    };
+    let command = Command::ChangeFlow(FlowWish { which, change });
+    if source.one_in(2) { Command::Within { tenant, command: Box::new(command) } } else { command }
 }
 
 fn vary(source: &mut Source<'_>, bytes: &mut Bytes) {

@@ -44,6 +44,7 @@ pub(crate) fn plan(nodes: usize, seed: u64, length: Time) -> Plan {
         recovery: None,
         seal: None,
         changes: Vec::new(),
+        flow: None,
         faults: faults(nodes, seed, &edges, forming, until),
         beyond_repair: false,
         breaks: None,

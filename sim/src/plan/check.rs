@@ -37,6 +37,7 @@ impl Plan {
         self.check_rotations()?;
         self.check_seal()?;
         self.check_changes()?;
+        self.check_flow()?;
         for &node in self.forsaken.iter().flat_map(|forsaken| &forsaken.nodes) {
             self.known(node, "who is forsaken")?;
         }

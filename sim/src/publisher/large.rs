@@ -4,8 +4,9 @@ use wattle_core::digest::Digest;
 use wattle_core::id::{RequestId, WriterSequence};
 use wattle_core::node::command::{Command, PartOf, Refusal, Reply, Staged, Waited};
 
+use super::flow::is_for_sure;
 use super::{Open, Publisher};
-use crate::checker::{Asked, Checked, ensure};
+use crate::checker::{Asked, Checked, Load, Sent, ensure};
 use crate::content::{self, LARGE_MOST, Name, PART_BYTES};
 use crate::desk::{Call, Desk, request_of};
 use crate::event::{Actor, Time};
@@ -154,6 +155,10 @@ impl Publisher {
             digest: last.then_some(digest),
             wait,
         };
+        let load = Load { messages: u64::from(next == 0), bytes: (end - next) as u64 };
+        let sent = Sent { request, at: desk.now, first: number, last: number, load };
+        desk.books.flows.sent(self.stream, self.writer, sent);
+        desk.books.flows.sent_part(self.stream, request);
         let command = Command::Stage { stream: self.stream_name.clone(), part };
         desk.call_in_order(self.node, Call::Command(request, command), &mut self.last_call);
         let asked = Asked { first: number, last: number, wait, told: Vec::new() };
@@ -200,6 +205,9 @@ impl Publisher {
         let place = self.uploads.parts.iter().position(|(asked, _)| *asked == request)?;
         Some(match reply {
             Ok(Reply::Published(receipt)) => {
+                if let Err(failure) = self.taken_in(desk, receipt) {
+                    return Some(Err(failure));
+                }
                 // All of it had been accepted, though its publisher was not told.
                 let asked = &mut self.uploads.parts[place].1;
                 let checked = desk.books.streams[self.stream].receipt(desk.now, self.writer, asked, receipt);
@@ -214,6 +222,9 @@ impl Publisher {
             }
             Ok(Reply::Staged(Staged { upto, .. })) => {
                 self.uploads.parts.remove(place);
+                if let Err(failure) = desk.books.flows.staged(self.stream, request) {
+                    return Some(Err(failure));
+                }
                 if let Some(begun) = &mut self.uploads.begun {
                     begun.told = begun.told.max(*upto);
                 }
@@ -223,6 +234,10 @@ impl Publisher {
             Err(refusal) => {
                 self.trouble = refusal.to_string();
                 self.uploads.lose();
+                self.told_paused(desk, refusal);
+                if is_for_sure(refusal) {
+                    desk.books.flows.refused(self.stream, self.writer, request);
+                }
                 let mut checked = Ok(());
                 if let Refusal::WriterGap { expected, .. } = refusal {
                     checked = desk.books.streams[self.stream].expects(self.writer, expected.0);

@@ -171,7 +171,7 @@ pub(super) fn command_fields(request: u64, command: &Command) -> Vec<Field> {
         Command::Attach { stream, window, .. } => {
             fields.extend([field("stream", stream), field("window", window)]);
         }
-        Command::OpenStream { name, source, targets, policy, poison } => {
+        Command::OpenStream { name, source, targets, policy, poison, rank: _ } => {
             fields.extend([field("stream", name), field("source", source)]);
             fields.extend(targets.iter().map(|target| field("target", target)));
             fields.push(field("completed by", format!("{policy:?}").to_lowercase()));

@@ -65,6 +65,13 @@ pub(super) fn without(plan: &Plan, gone: usize, heir: usize, heritage: Heritage)
         places.is_some()
     });
     smaller.drop_idle_changes();
+    for pause in smaller.flow.iter_mut().flat_map(|flow| &mut flow.pauses) {
+        (pause.asked_at, pause.resumed_at) = (moved(pause.asked_at), moved(pause.resumed_at));
+    }
+    for throttle in smaller.flow.iter_mut().flat_map(|flow| &mut flow.throttles) {
+        throttle.asked_at = moved(throttle.asked_at);
+    }
+    smaller.drop_idle_flow();
     let gone: Vec<usize> = smaller.departures.iter().map(|departure| departure.node).collect();
     if !gone.is_empty() && !hangs_together(&smaller, &gone) {
         smaller.departures.clear();

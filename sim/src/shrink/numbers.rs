@@ -41,6 +41,8 @@ pub(super) fn times(plan: &mut Plan) -> Vec<&mut Time> {
     times.extend(plan.departures.iter_mut().map(|departure| &mut departure.at));
     times.extend(plan.seal.iter_mut().map(|seal| &mut seal.at));
     times.extend(plan.changes.iter_mut().map(|change| &mut change.at));
+    let pauses = plan.flow.iter_mut().flat_map(|flow| &mut flow.pauses);
+    times.extend(pauses.flat_map(|pause| [&mut pause.at, &mut pause.length]));
     times.extend(plan.rotations.iter_mut().map(|rotation| &mut rotation.at));
     times.extend(plan.stops.iter_mut().flat_map(|stop| [&mut stop.at, &mut stop.away]));
     times

@@ -143,6 +143,7 @@ fn streams(plan: &Plan, _: Hint) -> Vec<Edit> {
         edit(move |plan| {
             drop(plan.streams.drain(range.clone()));
             plan.drop_idle_changes();
+            plan.drop_idle_flow();
         })
     };
     ranges(plan.streams.len()).into_iter().map(drop).collect()
@@ -185,6 +186,18 @@ fn calls(plan: &Plan, _: Hint) -> Vec<Edit> {
     }
     for range in ranges(plan.changes.len()) {
         edits.push(edit(move |plan| drop(plan.changes.drain(range.clone()))));
+    }
+    for range in ranges(plan.flow.as_ref().map_or(0, |flow| flow.pauses.len())) {
+        edits.push(edit(move |plan| {
+            plan.flow.iter_mut().for_each(|flow| drop(flow.pauses.drain(range.clone())));
+            plan.drop_idle_flow();
+        }));
+    }
+    for range in ranges(plan.flow.as_ref().map_or(0, |flow| flow.throttles.len())) {
+        edits.push(edit(move |plan| {
+            plan.flow.iter_mut().for_each(|flow| drop(flow.throttles.drain(range.clone())));
+            plan.drop_idle_flow();
+        }));
     }
     for range in ranges(plan.rotations.len()) {
         edits.push(edit(move |plan| drop(plan.rotations.drain(range.clone()))));

@@ -43,6 +43,7 @@ impl Size {
             publishers: plan.streams.iter().map(|stream| stream.publishers.len()).sum(),
             extras: plan.departures.len()
                 + plan.changes.len()
+                + plan.flow.as_ref().map_or(0, |flow| flow.pauses.len() + flow.throttles.len())
                 + plan.stops.len()
                 + plan.rotations.len()
                 + plan.nodes.iter().filter(|node| node.region.is_some()).count()

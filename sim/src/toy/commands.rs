@@ -29,6 +29,8 @@ impl Toy {
             Command::Describe(_) | Command::Update(_) => {
                 Some(Err(Refusal::Invalid("the toy has no updates".into())))
             }
+            Command::Within { command, .. } => self.command(request, *command),
+            Command::ChangeFlow(_) => Some(Err(Refusal::Invalid("the toy takes in what comes".into()))),
             Command::SealStream { .. } | Command::ChangeMembers(_) | Command::Recover(_) => {
                 Some(Err(Refusal::Invalid("the toy is never lost".into())))
             }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::*;
 use crate::configuration::{Configuration, Member as Replica};
 use crate::ends::{Poison, Policy};
+use crate::flow::Rank;
 use crate::id::Term;
 use crate::record::Owner;
 use crate::rng::Purpose;
@@ -22,6 +23,7 @@ mod departed;
 mod describe;
 mod doubles;
 mod events;
+mod flow;
 mod growth;
 mod introductions;
 mod join_keys;
@@ -97,6 +99,8 @@ struct Host {
     held: Vec<Applied>,
     /// Where its log leaves the one that others go on from, if not where the shorter one ends.
     parts_at: Option<LogIndex>,
+    /// What it was told of whether streams take messages in.
+    rules: crate::flow::Rules,
     /// How it was told that the members of streams changed.
     members: BTreeMap<StreamInstance, crate::members::StreamMembers>,
     /// How far it was told that streams are sealed.
@@ -253,6 +257,7 @@ impl World {
             unfenced: 0,
             held: Vec::new(),
             parts_at: None,
+            rules: crate::flow::Rules::default(),
             members: BTreeMap::new(),
             sealed: BTreeMap::new(),
             fences: Vec::new(),
@@ -570,6 +575,7 @@ impl World {
                 entry.open.remove(&instance);
                 entry.closed.insert(instance);
             }
+            Output::Rules(rules) => entry.rules = rules,
             Output::StreamMembers { instance, members } => drop(entry.members.insert(instance, members)),
             Output::StreamSealed { instance, sealed } => drop(entry.sealed.insert(instance, sealed)),
             Output::FenceStream { instance, authority, .. } => self.stream_fenced(host, instance, authority),
@@ -707,13 +713,28 @@ pub(super) fn open_to(
 ) -> impl FnOnce(RequestId) -> Input + use<> {
     let (name, source) = (name.to_string(), source.to_string());
     let targets = targets.iter().map(ToString::to_string).collect();
-    move |request| Input::OpenStream { request, name, source, targets, policy, poison: Poison::Block }
+    move |request| Input::OpenStream {
+        request,
+        name,
+        source,
+        targets,
+        policy,
+        poison: Poison::Block,
+        rank: Rank::default(),
+    }
 }
 
 /// The wish for a stream from a to b.
 pub(super) fn opening(name: &str) -> Body {
     let targets = Vec::from(["b".to_string()]);
-    Body::Open { name: name.into(), source: "a".into(), targets, policy: Policy::All, poison: Poison::Block }
+    Body::Open {
+        name: name.into(),
+        source: "a".into(),
+        targets,
+        policy: Policy::All,
+        poison: Poison::Block,
+        rank: Rank::default(),
+    }
 }
 
 pub(super) fn close(name: &str) -> impl FnOnce(RequestId) -> Input + use<> {

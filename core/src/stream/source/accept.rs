@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::super::Receipt;
 use super::super::common::{Common, Work};
 use super::super::entry::{Batch, ENTRY_OVERHEAD, Identity, MESSAGE_OVERHEAD, QUEUED_OVERHEAD, Span};
+use super::super::flow::Load;
 use super::super::member::Stream;
 use super::{Item, Waiter};
 use crate::digest::Digest;
@@ -170,14 +171,14 @@ impl Stream {
 
     pub(in crate::stream) fn publish(&mut self, common: &mut Common, now: Now, wish: Wish) {
         let request = wish.request;
-        if let Err(refusal) = self.accept(common, wish) {
+        if let Err(refusal) = self.accept(common, now, wish) {
             common.reply(request, Err(refusal));
         }
         self.form(common);
         self.pump_source(common, now);
     }
 
-    fn accept(&mut self, common: &mut Common, wish: Wish) -> Result<(), Refusal> {
+    fn accept(&mut self, common: &mut Common, now: Now, wish: Wish) -> Result<(), Refusal> {
         let Wish { request, writer, first, mut messages, wait } = wish;
         if let Some(refusal) = self.stop_refusal() {
             return Err(refusal);
@@ -218,6 +219,7 @@ impl Stream {
             if let Some(refusal) = self.refusal(common, more) {
                 return Err(refusal);
             }
+            self.let_in(common, now, Load { messages: messages.len() as u64, bytes })?;
         }
         let waiter = |first, last, duplicate| Waiter {
             request,
@@ -245,6 +247,7 @@ impl Stream {
 
     /// Cuts new messages into pieces that fit into a batch and queues them.
     fn enqueue(&mut self, common: &mut Common, waiter: Waiter, messages: Vec<Bytes>) {
+        assert!(!self.is_paused(common), "S30: {} takes messages in while it is paused", self.instance);
         let mut first = waiter.first;
         let mut piece: Vec<Bytes> = Vec::new();
         let mut bytes = 0;

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 
 use super::super::common::{Common, Work};
 use super::super::entry::{BATCH_OVERHEAD, MESSAGE_OVERHEAD, SPAN_OVERHEAD};
+use super::super::flow::Load;
 use super::super::heads::{StagedPart, Whole, encode_staged, encode_whole};
 use super::super::member::Stream;
 use super::super::store::{Kept, forget_staged, key, space, staged_key};
@@ -99,6 +100,8 @@ impl Stream {
         waiter: Waiter,
     ) -> Result<(), Refusal> {
         let (PartOf { writer, number, total, offset, digest, .. }, request) = (wish.clone(), waiter.request);
+        let load = Load { messages: u64::from(offset == 0), bytes: wish.bytes.len() as u64 };
+        self.may_come(common, now, load)?;
         let known = self.source.staging.upload(writer).filter(|upload| upload.number == number);
         if offset == 0 {
             let fresh = Upload::new(0, number, total, common.config.part_bytes);
@@ -126,6 +129,7 @@ impl Stream {
             return Err(Refusal::WrongOffset { expected: 0, got: offset });
         };
         upload.received += bytes.len() as u64;
+        common.flow.charge(now, instance, &self.ends.rank, load);
         upload.end = digest.map(|digest| (digest, Some(waiter)));
         upload.coming.push_back(Coming { offset, bytes: bytes.clone(), digest: None, request });
         common.work(Work::Stage(instance, writer, upload.id, offset), Job::Part { offset, bytes });

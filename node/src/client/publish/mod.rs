@@ -34,6 +34,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 pub struct Plan {
     /// The stream.
     pub stream: String,
+    /// Whose it must be; empty: anybody's.
+    pub tenant: String,
     /// The writer, if the user named one; else it is derived from the source.
     pub writer: Option<WriterId>,
     /// How far to wait.
@@ -113,6 +115,7 @@ pub async fn publish<R: Route>(
         ended: false,
         pipeline: Pipeline::new(plan.wait, Window::default()),
         moved: Instant::now(),
+        paced: false,
     };
     run.finish(&mut tell).await?;
     let Counts { accepted, already_there, last_sequence } = run.pipeline.counts();
@@ -156,6 +159,8 @@ struct Run<'a, R> {
     ended: bool,
     pipeline: Pipeline,
     moved: Instant,
+    /// It was said that the stream takes no more in than its rate.
+    paced: bool,
 }
 
 /// One connection's two directions.
@@ -219,6 +224,7 @@ impl<R: Route> Run<'_, R> {
     ) -> Result<Option<Failure>, Failure> {
         let mut resume_at = None;
         let mut waits_for: Option<String> = None;
+        let mut allowed_at = None;
         while !(self.ended && self.pipeline.is_empty()) {
             while let Some(request) = self.next_request() {
                 if call.requests.send(request).await.is_err() {
@@ -226,7 +232,8 @@ impl<R: Route> Run<'_, R> {
                 }
             }
             if self.pipeline.wants_resume() && resume_at.is_none() {
-                resume_at = Some(Instant::now() + pause.take());
+                let rested = Instant::now() + pause.take();
+                resume_at = Some(allowed_at.take().map_or(rested, |at: Instant| at.max(rested)));
             }
             let gives_up = self.moved + self.plan.patience;
             let answer = tokio::select! {
@@ -251,11 +258,18 @@ impl<R: Route> Run<'_, R> {
                     waits_for = None;
                 }
                 Meaning::Nothing => {}
-                Meaning::Wait(why) => {
-                    if waits_for.is_none() {
+                Meaning::Wait(why, after) => {
+                    // A stream with a rate has it wait again and again.
+                    let again = after.is_some() && std::mem::replace(&mut self.paced, true);
+                    if waits_for.is_none() && !again {
                         tell(Told::Waits(why.clone()));
                     }
                     waits_for = Some(why);
+                    if let Some(after) = after {
+                        // A node that names a time lets it go on then: until that, nothing is late.
+                        self.moved = Instant::now() + after;
+                        allowed_at = Some(self.moved);
+                    }
                 }
                 Meaning::Reconnect(broken) => return Ok(Some(broken)),
                 Meaning::Fatal(failure) => return Err(failure),
@@ -268,6 +282,7 @@ impl<R: Route> Run<'_, R> {
         let (first, messages) = self.pipeline.next_to_send()?;
         Some(PublishRequest {
             stream: self.plan.stream.clone(),
+            tenant: self.plan.tenant.clone(),
             writer: convert::writer(self.writer),
             first,
             messages,

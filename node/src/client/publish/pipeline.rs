@@ -4,6 +4,7 @@
 //! reached, so whatever breaks, everything else can be sent again under the same numbers. P3: what is held is bounded by the window.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
 use wattle_proto::api::publish_response::Answer;
@@ -53,8 +54,8 @@ pub enum Meaning {
     Progress,
     /// Nothing new.
     Nothing,
-    /// The node cannot take more now; why.
-    Wait(String),
+    /// The node cannot take more now; why, and for how long if it says so.
+    Wait(String, Option<Duration>),
     /// This node is not the right one, or goes away: connect anew.
     Reconnect(Failure),
     /// It cannot go on.
@@ -235,7 +236,7 @@ impl Pipeline {
             _ if detail.retriable => {
                 self.held[at].state = State::Unsent;
                 self.stalled = true;
-                Meaning::Wait(refused.message)
+                Meaning::Wait(refused.message, detail.retry_after_millis.map(Duration::from_millis))
             }
             _ => Meaning::Fatal(Failure::of_refused(refused)),
         }
@@ -321,12 +322,27 @@ mod tests {
         assert!(!pipeline.wants_resume(), "3 has no answer yet");
         pipeline.push(batch(7, 1));
         assert_eq!(sent(&mut pipeline), [0u64; 0], "P1");
-        assert!(matches!(pipeline.take(refusal(3, because(Reason::Backpressure))), Meaning::Wait(_)));
+        assert!(matches!(pipeline.take(refusal(3, because(Reason::Backpressure))), Meaning::Wait(_, None)));
         assert!(pipeline.wants_resume());
         pipeline.resume();
         assert_eq!(sent(&mut pipeline), [3, 5, 7]);
         pipeline.take(receipt(Level::Accepted, 3, 7, false));
         assert_eq!(pipeline.counts(), Counts { accepted: 7, already_there: 0, last_sequence: 7 });
+    }
+
+    #[test]
+    fn a_paused_stream_is_waited_for_and_a_throttled_one_for_as_long_as_it_says() {
+        let mut pipeline = filled(Level::Accepted);
+        let paused = ErrorDetail { retriable: true, ..because(Reason::Paused) };
+        assert!(matches!(pipeline.take(refusal(1, paused)), Meaning::Wait(_, None)));
+        let throttled =
+            ErrorDetail { retry_after_millis: Some(350), retriable: true, ..because(Reason::Throttled) };
+        let Meaning::Wait(_, after) = pipeline.take(refusal(3, throttled)) else { panic!("it waits") };
+        assert_eq!(after, Some(Duration::from_millis(350)));
+        pipeline.take(refusal(5, gap(1)));
+        assert!(pipeline.wants_resume());
+        pipeline.resume();
+        assert_eq!(sent(&mut pipeline), [1, 3, 5], "in order");
     }
 
     #[test]

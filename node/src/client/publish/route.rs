@@ -32,13 +32,27 @@ pub trait Route {
 pub struct Grpc<'a> {
     finder: &'a Finder,
     client: Option<Client>,
+    /// Whose the stream must be; empty: anybody's.
+    tenant: String,
 }
 
 impl<'a> Grpc<'a> {
     /// A way that begins at what `finder` finds.
     #[must_use]
     pub const fn new(finder: &'a Finder) -> Self {
-        Self { finder, client: None }
+        Self { finder, client: None, tenant: String::new() }
+    }
+
+    /// The same to a stream that must be that tenant's, unless it is empty.
+    #[must_use]
+    pub fn of(self, tenant: String) -> Self {
+        Self { tenant, ..self }
+    }
+
+    /// Asks where a writer stands.
+    pub(super) fn question(&self, stream: &str, writer: WriterId) -> FindWriterRequest {
+        let (stream, tenant) = (stream.to_owned(), self.tenant.clone());
+        FindWriterRequest { stream, writer: convert::writer(writer), tenant }
     }
 
     /// The node found last, to be asked more.
@@ -56,7 +70,7 @@ impl<'a> Grpc<'a> {
 #[async_trait(?Send)]
 impl Route for Grpc<'_> {
     async fn find(&mut self, stream: &str, writer: WriterId) -> Result<u64, Failure> {
-        let request = FindWriterRequest { stream: stream.to_owned(), writer: convert::writer(writer) };
+        let request = self.question(stream, writer);
         let mut peers = self.finder.peers(None).await?;
         // The node that was right before is most likely right again.
         if let Some(last) = self.client.take() {

@@ -18,6 +18,10 @@ enum Fault {
     LoseRequest,
     /// Not taken now.
     Full,
+    /// Not taken while somebody has the stream paused.
+    Paused,
+    /// Not taken for so many seconds, by the rate of the stream.
+    Throttled(u64),
     /// Never taken.
     Refuse,
 }
@@ -55,6 +59,18 @@ impl FakeNode {
             Fault::Full => {
                 let reason = Reason::Backpressure.into();
                 return refused(ErrorDetail { reason, retriable: true, ..ErrorDetail::default() });
+            }
+            Fault::Paused => {
+                let reason = Reason::Paused.into();
+                return refused(ErrorDetail { reason, retriable: true, ..ErrorDetail::default() });
+            }
+            Fault::Throttled(seconds) => {
+                return refused(ErrorDetail {
+                    reason: Reason::Throttled.into(),
+                    retriable: true,
+                    retry_after_millis: Some(1000 * seconds),
+                    ..ErrorDetail::default()
+                });
             }
             Fault::Refuse => {
                 return refused(ErrorDetail {
@@ -138,6 +154,7 @@ impl Desk {
     fn plan(&self) -> Plan {
         Plan {
             stream: "words".to_owned(),
+            tenant: String::new(),
             writer: None,
             wait: Level::Accepted,
             batch_lines: 2,
@@ -271,6 +288,29 @@ async fn patience_ends_with_the_reason() {
     let plan = desk.plan();
     let ended = publish(&mut route, source, &plan, |_| node.lock().unwrap().finds_that_fail = 1000).await;
     assert_eq!(ended.unwrap_err(), Failure::Unreachable("not yet".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_stream_is_waited_for_and_that_is_said_once() {
+    let mut desk = Desk::new();
+    desk.write(&numbers(3));
+    desk.faults(&[Fault::Paused; 9]);
+    assert_eq!(desk.publish().await.unwrap().accepted, 3);
+    assert_eq!(desk.told, [Told::Waits("Paused".to_owned())]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_with_a_rate_is_published_to_when_it_says_and_nothing_is_late_before_that() {
+    let mut desk = Desk::new();
+    desk.write(&numbers(6));
+    // Longer than it has patience, each.
+    let waits = Fault::Throttled(30);
+    desk.faults(&[Fault::None, waits, Fault::None, waits, Fault::None]);
+    let begun = tokio::time::Instant::now();
+    assert_eq!(desk.publish().await.unwrap().accepted, 6);
+    let took = begun.elapsed().as_secs();
+    assert!((60..70).contains(&took), "{took} s");
+    assert_eq!(desk.told, [Told::Waits("Throttled".to_owned())], "once, however often it waits");
 }
 
 #[tokio::test]

@@ -14,9 +14,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 use wattle_core::id::WriterId;
 use wattle_proto::api::publish_response::Answer;
-use wattle_proto::api::{
-    FindWriterRequest, FindWriterResponse, Level, Part, PublishRequest, Reason, Receipt, Refused, Staged,
-};
+use wattle_proto::api::{FindWriterResponse, Level, Part, PublishRequest, Reason, Receipt, Refused, Staged};
 
 use super::{Call, Grpc, PAUSE_MAX, PAUSE_MIN, Route, broke};
 use crate::api::convert;
@@ -33,6 +31,8 @@ const READ_BYTES: usize = 1 << 20;
 pub struct WholePlan {
     /// The stream.
     pub stream: String,
+    /// Whose it must be; empty: anybody's.
+    pub tenant: String,
     /// The writer, if the user named one: then the file is that writer's next message, each time.
     pub writer: Option<WriterId>,
     /// The file.
@@ -100,6 +100,7 @@ pub async fn publish_whole(
     };
     let mut found = Some(found);
     let mut pause = Pause::between(PAUSE_MIN, PAUSE_MAX);
+    let mut said = None;
     loop {
         let broken = match run.attempt(route, found.take(), &mut tell).await {
             Ok(()) => break,
@@ -109,11 +110,20 @@ pub async fn publish_whole(
         if run.moved.elapsed() >= plan.patience {
             return Err(broken);
         }
-        tell(match &broken {
-            Failure::Refused { message, .. } => WholeTold::Waits(message.clone()),
-            other => WholeTold::Reconnects(other.to_string()),
-        });
-        tokio::time::sleep(pause.take()).await;
+        let reason = broken.reason();
+        match &broken {
+            // As long as the same is in the way, that is said once.
+            Failure::Refused { .. } if said == Some(reason) => {}
+            Failure::Refused { message, .. } => tell(WholeTold::Waits(message.clone())),
+            other => tell(WholeTold::Reconnects(other.to_string())),
+        }
+        said = Some(reason);
+        let after = broken.retry_after();
+        tokio::time::sleep(after.unwrap_or_default().max(pause.take())).await;
+        if after.is_some() {
+            // A node that names a time lets it go on.
+            run.moved = Instant::now();
+        }
     }
     let (bytes, digest) = (run.file.len, run.file.digest);
     let (already_there, sequence) = (run.already_there.unwrap_or(0), run.sequence.unwrap_or(0));
@@ -243,6 +253,7 @@ impl Run<'_> {
     fn request(&self) -> PublishRequest {
         PublishRequest {
             stream: self.plan.stream.clone(),
+            tenant: self.plan.tenant.clone(),
             writer: convert::writer(self.writer),
             first: self.number,
             wait: self.plan.wait.into(),
@@ -334,7 +345,7 @@ impl Grpc<'_> {
     /// Finds the source, and asks all that it knows of the writer.
     async fn find_all(&mut self, stream: &str, writer: WriterId) -> Result<FindWriterResponse, Failure> {
         self.find(stream, writer).await?;
-        let request = FindWriterRequest { stream: stream.to_owned(), writer: convert::writer(writer) };
+        let request = self.question(stream, writer);
         let client = self.client_mut().ok_or_else(broke)?;
         client.writer(request).await
     }

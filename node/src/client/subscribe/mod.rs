@@ -42,6 +42,8 @@ pub struct Plan {
     pub count: Option<u64>,
     /// End with that sequence.
     pub until: Option<u64>,
+    /// Whose the stream must be; empty: anybody's.
+    pub tenant: String,
     /// How many messages may be handed over before an acknowledgement.
     pub window: u32,
     /// Whether it takes over from a handler of the node's settings, too.
@@ -136,7 +138,8 @@ impl<S: Sink> Run<'_, S> {
     async fn connect(&self, finder: &Finder) -> Result<Call, Failure> {
         let presented = self.sink.as_ref().and_then(Sink::presented);
         let (stream, window, take_over) = (self.plan.stream.clone(), self.plan.window, self.plan.take_over);
-        let attach = Attach { stream, presented, window, take_over };
+        let tenant = self.plan.tenant.clone();
+        let attach = Attach { stream, presented, window, take_over, tenant };
         let peers = finder.peers(self.plan.at.as_deref()).await?;
         let (call, _) = follow(finder, peers, async |client| open(client, attach.clone()).await).await?;
         Ok(call)
