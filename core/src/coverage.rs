@@ -521,9 +521,13 @@ marks! {
         UpdateGapTold: "a handler was told of updates that are kept no longer";
         UpdatesBeginAtFloor: "a node became a member when updates had been let go";
         UpdateVerdictOutOfPlace: "a verdict was about no update that a handler has to do";
+        SecondVoterWaits: "where one votes another has caught up, and waits for a third";
+        VotersPromotedTogether: "where one voted several came to vote beside it, by one change";
         GroupConforms: "a group's configuration changed at its owner's word";
         StreamMembersMoved: "a change of a stream's members was recorded, or its outcome";
         TargetDetached: "a target was taken out of its stream";
+        TargetJoined: "a node became a target of a live stream";
+        TargetDeclined: "a node that was to become a target of a live stream did not";
         TargetDraining: "a target was being drained";
         TargetDrained: "a target that was being drained had processed all that it had to";
         TakenOutHeard: "a target that was taken out spoke";

@@ -95,6 +95,17 @@ pub struct Ends {
     pub poison: Poison,
     /// Whose it is, and what ranks it.
     pub rank: Rank,
+    /// What is asked of the last of the targets, which were added while the stream was open; in that order.
+    pub late: Vec<Late>,
+}
+
+/// What is asked of a target that was added to an open stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Late {
+    /// It owes what is behind this message, and nothing of what is in front of that.
+    pub behind: Sequence,
+    /// The last message in front of its joining: for these nobody waits for it, for all that follow it is asked like the others.
+    pub joined: Sequence,
 }
 
 /// Why nodes cannot be the ends of a stream.
@@ -160,7 +171,7 @@ impl Ends {
                 if named.len() == targets.len() { Policy::All } else { Policy::Named(named) }
             }
         };
-        Ok(Self { source, targets, policy, poison: Poison::Block, rank: Rank::default() })
+        Ok(Self { source, targets, policy, poison: Poison::Block, rank: Rank::default(), late: Vec::new() })
     }
 
     /// The same of another rank.
@@ -184,14 +195,26 @@ impl Ends {
     #[must_use]
     pub fn between(source: NodeId, target: NodeId) -> Self {
         let (policy, poison, rank) = (Policy::All, Poison::Block, Rank::default());
-        Self { source, targets: [target].into(), policy, poison, rank }
+        Self { source, targets: [target].into(), policy, poison, rank, late: Vec::new() }
     }
 
     /// The same without some of the targets. A policy that asks for these is met as if they were lost, see [`Self::completed`].
     #[must_use]
     pub fn without(&self, gone: impl Fn(NodeId) -> bool) -> Self {
+        let from = self.targets.len() - self.late.len();
+        let late = self.targets[from..].iter().zip(&self.late).filter(|(node, _)| !gone(**node));
+        let late = late.map(|(_, late)| *late).collect();
         let targets = self.targets.iter().copied().filter(|&node| !gone(node)).collect();
-        Self { targets, ..self.clone() }
+        Self { targets, late, ..self.clone() }
+    }
+
+    /// The same with another target, which comes late.
+    #[must_use]
+    pub fn with(&self, target: NodeId, late: Late) -> Self {
+        let mut ends = self.clone();
+        ends.targets.push(target);
+        ends.late.push(late);
+        ends
     }
 
     /// Source and targets.
@@ -264,36 +287,67 @@ impl Ends {
 
     /// Up to where the policy is met by these marks, told by the place of the target; those of whom `gone` holds are out of it, and
     /// nothing is asked of them. Were nobody left of those who are named, all who are left would have to.
+    ///
+    /// Of those who came late, each is asked for what follows its joining: what is in front of that is for those who were there before to process, if any
+    /// of them is left.
     #[must_use]
     pub fn completed(&self, mark: impl Fn(usize) -> Sequence, gone: impl Fn(NodeId) -> bool) -> Sequence {
-        let left = || self.left(&mark, &gone);
-        let least =
-            |named: &[NodeId]| left().filter(|(node, _)| named.contains(node)).map(|(_, mark)| mark).min();
-        match &self.policy {
-            Policy::All => self.released(&mark, &gone),
-            Policy::Named(named) => least(named).unwrap_or_else(|| self.released(&mark, &gone)),
+        let begun = self.targets.len() - self.late.len();
+        let mut upto = Sequence(0);
+        for asked in begun..=self.targets.len() {
+            let Some(met) = self.met_by(asked, &mark, &gone) else { continue };
+            upto = upto.max(met);
+            let Some(next) = self.late.get(asked - begun) else { break };
+            if upto < next.joined {
+                break;
+            }
+            upto = next.joined;
+        }
+        upto
+    }
+
+    /// The same among the first of the targets; `None` if nobody of these is left.
+    fn met_by(
+        &self,
+        asked: usize,
+        mark: &impl Fn(usize) -> Sequence,
+        gone: &impl Fn(NodeId) -> bool,
+    ) -> Option<Sequence> {
+        let left =
+            || self.left(mark, gone).filter(|(place, ..)| *place < asked).map(|(_, node, mark)| (node, mark));
+        let all = left().map(|(_, mark)| mark).min()?;
+        Some(match &self.policy {
+            Policy::All => all,
+            Policy::Named(named) => {
+                let named = left().filter(|(node, _)| named.contains(node)).map(|(_, mark)| mark);
+                named.min().unwrap_or(all)
+            }
             Policy::Count(count) => {
                 let enough = (*count as usize).min(left().count());
                 let met = |upto: &Sequence| left().filter(|(_, mark)| mark >= upto).count() >= enough;
                 left().map(|(_, mark)| mark).filter(met).max().unwrap_or_default()
             }
-        }
+        })
     }
 
-    /// Up to where every target has processed what there is, those left out of whom `gone` holds.
+    /// Up to where every target has processed what there is for it, those left out of whom `gone` holds.
     #[must_use]
     pub fn released(&self, mark: impl Fn(usize) -> Sequence, gone: impl Fn(NodeId) -> bool) -> Sequence {
-        self.left(&mark, &gone).map(|(_, mark)| mark).min().unwrap_or_default()
+        self.left(&mark, &gone).map(|(.., mark)| mark).min().unwrap_or_default()
     }
 
-    /// The targets that are not gone, with their marks.
+    /// The targets that are not gone, with their places and marks. Who came late has nothing to do with what is in front of its start.
     fn left<'a>(
         &'a self,
         mark: &'a impl Fn(usize) -> Sequence,
         gone: &'a impl Fn(NodeId) -> bool,
-    ) -> impl Iterator<Item = (NodeId, Sequence)> + 'a {
+    ) -> impl Iterator<Item = (usize, NodeId, Sequence)> + 'a {
+        let begun = self.targets.len() - self.late.len();
         let each = self.targets.iter().enumerate().filter(|(_, node)| !gone(**node));
-        each.map(|(place, &node)| (node, mark(place)))
+        each.map(move |(place, &node)| {
+            let late = place.checked_sub(begun).and_then(|late| self.late.get(late));
+            (place, node, mark(place).max(late.map(|late| late.behind).unwrap_or_default()))
+        })
     }
 }
 
@@ -342,6 +396,34 @@ mod tests {
         let named = ends(3, Policy::Named(nodes([3])));
         assert_eq!(named.completed(told, gone), Sequence(7), "nobody is left of whom it names");
         assert_eq!(ends(1, Policy::All).completed(marks([3]), |_| true), Sequence(0));
+    }
+
+    #[test]
+    fn who_comes_late_is_asked_for_what_follows_its_joining_and_holds_what_it_owes() {
+        let here = |_: NodeId| false;
+        let late = |behind, joined| Late { behind: Sequence(behind), joined: Sequence(joined) };
+        let of = |policy: Policy| ends(2, policy).with(NodeId(9), late(4, 10));
+        let completed = |policy: Policy, upto: [u64; 3]| of(policy).completed(marks(upto), here).0;
+        let released = |upto: [u64; 3]| of(Policy::All).released(marks(upto), here).0;
+        assert_eq!(completed(Policy::All, [9, 8, 0]), 8, "it has no say in these");
+        assert_eq!(completed(Policy::All, [12, 13, 0]), 10, "and one in what follows its joining");
+        assert_eq!(completed(Policy::All, [12, 13, 11]), 11);
+        assert_eq!((released([12, 13, 0]), released([12, 13, 7]), released([3, 13, 7])), (4, 7, 3));
+        // It processed nothing of what is in front of its start, and does not count for what is in front of its joining.
+        assert_eq!(completed(Policy::Count(1), [3, 2, 12]), 3);
+        assert_eq!(completed(Policy::Count(1), [10, 2, 12]), 12);
+        assert_eq!(completed(Policy::Count(2), [12, 5, 12]), 5);
+        assert_eq!(completed(Policy::Named(nodes([2])), [12, 5, 0]), 12);
+        // Nobody is left of those who were there before: it owes what is behind its start.
+        let left = |node: NodeId| node != NodeId(9);
+        assert_eq!(of(Policy::All).completed(marks([3, 2, 0]), left), Sequence(4));
+        assert_eq!(of(Policy::All).completed(marks([3, 2, 6]), left), Sequence(6));
+        // One after the other.
+        let two = of(Policy::All).with(NodeId(10), late(15, 20));
+        let upto = |told: [u64; 4]| two.completed(marks(told), here).0;
+        assert_eq!((upto([30, 30, 15, 0]), upto([30, 30, 25, 0]), upto([30, 30, 25, 22])), (15, 20, 22));
+        let without = two.without(|node| node == NodeId(9));
+        assert_eq!((without.targets.len(), without.late), (3, [late(15, 20)].into()));
     }
 
     #[test]

@@ -157,6 +157,10 @@ bugs! {
             "a survivor of a sealed stream that voted by an earlier configuration says nothing of where its log ends";
         NeededIdGivenUp = "needed-id-given-up":
             "a replica that forgot that it alone votes waits for ever to be admitted under a fresh id (C3)";
+        ComesUnderKnownId = "comes-under-known-id":
+            "a node that comes to a group which others founded bears the id that follows from its name, though its disk may have forgotten what that vouched for (C5)";
+        SecondVotesFirst = "second-votes-first":
+            "the voter that is alone in a stream's group is given one other beside it, so that neither may be missed";
         ReturnsAsVoter = "returns-as-voter":
             "a former voter that returned under a fresh id is promoted though its group was changed to do without its vote";
         TwoChangesUnderWay = "two-changes-under-way":
@@ -413,6 +417,16 @@ bugs! {
             "a voter that is evicted goes on being counted among the voters";
     }
     Stream {
+        JoinedBeforeCaughtUp = "joined-before-caught-up":
+            "a node becomes a target of a live stream before it holds anything of it (S28)";
+        JoinForgottenByState = "join-forgotten-by-state":
+            "the state of a stream says nothing of the targets that joined (S28)";
+        AddedCountsForEarlier = "added-counts-for-earlier":
+            "a target that joined counts for what is in front of its joining (S28)";
+        ReleasePassesNewcomer = "release-passes-the-newcomer":
+            "what a target owes that joined is let go when the others are past it (S28)";
+        ReplicatedByNewcomer = "replicated-by-the-newcomer":
+            "what most hold with a target that is being added is told replicated, though most of those who were there before do not hold it (D1)";
         RatesBeginAnew = "rates-begin-anew":
             "when a rule about streams changes, what all rates have let in is forgotten (S31)";
         PartsNotPaused = "parts-not-paused":

@@ -144,3 +144,72 @@ async fn a_target_that_lives_is_drained_unless_the_policy_needs_it() {
     assert_eq!(text, "three\n");
     until(root, &["stream", "show", "fan"], |text| text.contains("released    3")).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_is_added_to_a_stream_that_goes_on_and_completes_what_follows_with_the_other() {
+    let root = tempfile::tempdir().expect("a directory");
+    let root = root.path();
+    let [_a, _b, mut c] = common::line(root, "").await;
+    assert_eq!(wattle(root, &["stream", "open", "fan", "--source", "a", "--target", "b"]).0, 0);
+    let (code, _, error) = publish(root, &["one", "two", "three", "four"], "accepted");
+    assert_eq!(code, 0, "{error}");
+    let (code, text, _) = wattle(root, &["subscribe", "fan", "--at", "b", "--count", "2"]);
+    assert_eq!((code, text.as_str()), (0, "one\ntwo\n"));
+    until(root, &["stream", "show", "fan"], |text| text.contains("released    2")).await;
+
+    let add = |node: &str, from: &str| {
+        wattle(root, &["stream", "members", "fan", "--add", node, "--from", from, "--node", "a"])
+    };
+    for (node, from, says) in [
+        ("a", "now", "is the source of this stream"),
+        ("b", "now", "b is a target of this stream already"),
+        ("z", "now", "no member of the mesh is called"),
+        ("c", "2", "message 2 is not kept any more: the first that is kept is 3"),
+        ("c", "6", "message 6 is above the end of the stream, which is 4"),
+        ("c", "0", "they are counted from 1"),
+        ("c", "then", "say first-kept, now"),
+    ] {
+        let (code, text, error) = add(node, from);
+        assert_ne!(code, 0, "{node} from {from}: {text}");
+        assert!(error.contains(says), "{node} from {from}: {error}");
+    }
+    let (code, text, error) = add("c", "first-kept");
+    assert_eq!(code, 0, "{error}");
+    assert!(text.contains("c was added, and is handed everything from message 3 on"), "{text}");
+    let (_, text, error) = add("c", "now");
+    assert!(text.contains("from message 3 on"), "asking again tells how it is: {text}{error}");
+    // What was there before it is completed by the other alone; what follows by both.
+    let lines = ["one", "two", "three", "four", "five"];
+    let (code, _, error) = publish(root, &lines, "replicated");
+    assert_eq!(code, 0, "{error}");
+    let (_, text, _) = wattle(root, &["subscribe", "fan", "--at", "b", "--count", "3"]);
+    assert_eq!(text, "three\nfour\nfive\n");
+    let shown = until(root, &["stream", "show", "fan"], |text| text.contains("completed   4")).await;
+    assert!(shown.contains("released    2"), "{shown}");
+    c.kill();
+    c.spawn();
+    c.ready().await;
+    // Since its start it need not have heard yet that it is one.
+    until(root, &["stream", "members", "fan", "--node", "c"], |text| text.contains("c was added")).await;
+    let (_, text, error) = wattle(root, &["subscribe", "fan", "--at", "c", "--count", "3"]);
+    assert_eq!(text, "three\nfour\nfive\n", "{error}");
+    until(root, &["stream", "show", "fan"], |text| {
+        text.contains("completed   5") && text.contains("released    5")
+    })
+    .await;
+    let members = common::json(root, &["stream", "members", "fan"]);
+    assert_eq!(members["targets"], serde_json::json!(["b", "c"]), "{members}");
+    assert_eq!(members["added"], serde_json::json!([{ "node": "c", "first": 3 }]), "{members}");
+
+    let (code, text, error) = wattle(root, &["stream", "members", "fan", "--drain", "c"]);
+    assert_eq!(code, 0, "{error}");
+    assert!(text.contains("c was drained: an operator had it drained."), "{text}");
+    let (code, _, error) = publish(root, &["one", "two", "three", "four", "five", "six"], "replicated");
+    assert_eq!(code, 0, "{error}");
+    let (_, text, _) = wattle(root, &["subscribe", "fan", "--at", "b", "--count", "1"]);
+    assert_eq!(text, "six\n");
+    until(root, &["stream", "show", "fan"], |text| text.contains("released    6")).await;
+    let (code, _, error) = add("c", "now");
+    assert_ne!(code, 0);
+    assert!(error.contains("it does not come back to this life of the stream"), "{error}");
+}

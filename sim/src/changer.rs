@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use wattle_core::id::RequestId;
-use wattle_core::members::{MembersRefusal, MembersWish};
+use wattle_core::members::{ChangeKind, MembersRefusal, MembersWish, Start};
 use wattle_core::node::command::{Command, Refusal, Reply};
 
 use crate::checker::Checked;
@@ -112,21 +112,35 @@ impl Changer {
         match reply {
             Ok(Reply::StreamMembers { members, .. }) => {
                 let node = desk.books.ids[change.node];
+                let adds = change.change.adds();
                 if let Some(stream) = self.place(change) {
                     desk.books.changed(stream, members)?;
                 }
                 self.trouble = format!("{members:?}");
                 let founded =
                     self.place(change).is_some_and(|stream| desk.books.seals.goes_on_from(stream, node));
-                if members.taken_out(node).is_some() || founded {
+                let joined = adds && members.added.iter().any(|added| added.node == node);
+                if members.taken_out(node).is_some() || joined || founded {
                     self.left.pop_front();
                 }
             }
             Err(Refusal::Members(MembersRefusal::UnderWay(what))) => {
                 self.trouble = format!("another is under way, and nobody asked for it: {what}");
             }
+            // Who admitted it forgot that with a disk.
+            Err(Refusal::UnknownNode(_)) if desk.books.may_stop => drop(self.left.pop_front()),
+            // What it was to begin with is not kept, or not there yet.
+            Err(Refusal::Members(MembersRefusal::NotKept { .. } | MembersRefusal::AboveEnd { .. })) => {
+                self.trouble = "another start".into();
+                self.left
+                    .iter_mut()
+                    .take(1)
+                    .for_each(|(_, wish)| wish.kind = ChangeKind::Add(Start::FirstKept));
+            }
             // The stream was sealed without it, or without all others.
-            Err(Refusal::Members(MembersRefusal::Lost(_) | MembersRefusal::LastTarget(_))) => {
+            Err(Refusal::Members(
+                MembersRefusal::Lost(_) | MembersRefusal::LastTarget(_) | MembersRefusal::Sealed,
+            )) => {
                 drop(self.left.pop_front());
             }
             Ok(other) => self.trouble = format!("{other:?}"),

@@ -175,6 +175,10 @@ impl Books {
 
     /// An operator asks for a target to be taken out of a stream.
     pub fn asks_for_change(&mut self, stream: usize, node: usize, change: Change) {
+        if change.adds() {
+            self.streams[stream].may_come(node);
+            return self.members.asked_in(stream, self.ids[node]);
+        }
         self.members.asked(stream, self.ids[node]);
         self.streams[stream].may_leave(node, change);
     }
@@ -182,8 +186,15 @@ impl Books {
     /// Somebody says how the members of a stream changed, or are to.
     ///
     /// # Errors
-    /// X30.
+    /// X30, X32.
     pub fn changed(&mut self, stream: usize, members: &StreamMembers) -> Checked {
+        for (node, first) in self.members.told_added(stream, members)? {
+            let node = self.ids.iter().position(|id| *id == node);
+            let place = node.and_then(|node| self.streams[stream].place_of(node));
+            if let Some(place) = place {
+                self.streams[stream].joins(place, first)?;
+            }
+        }
         let fresh = self.members.told(stream, members)?;
         let nodes = fresh.iter().filter_map(|out| self.ids.iter().position(|id| id == out));
         nodes.into_iter().try_for_each(|node| self.streams[stream].taken_out(node))

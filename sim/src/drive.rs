@@ -313,6 +313,7 @@ impl<M: Machine> World<M> {
             self.meets(node, machine, &output);
             self.acknowledges(node, machine, &output);
             self.answers_under_seal(node, machine, &output)?;
+            self.answers_for_more(node, machine, &output)?;
             self.apply(node, output)?;
             if let Some(moment) = moment {
                 self.moment_within(moment, node);

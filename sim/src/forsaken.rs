@@ -45,7 +45,9 @@ impl<M: Machine> World<M> {
         }
         let sealed = self.books.seals.lost(stream);
         let out = self.books.members.out(stream);
-        let out = |node: usize| out.contains(&self.processes[node].id());
+        let out = |node: usize| {
+            out.contains(&self.processes[node].id()) || self.books.streams[stream].is_awaited(node)
+        };
         if sealed.is_empty() {
             return Left::without(plan, out, |node| self.is_away(node));
         }

@@ -1,6 +1,7 @@
 //! How a seed becomes a plan. Faults are placed per run, never per unit of time, so that short runs are as hostile as long ones,
 //! and each run switches whole kinds of faults on or off (swarm testing): a fault that is always there hides what it prevents.
 
+mod additions;
 mod contest;
 pub(crate) mod departures;
 mod faults;
@@ -61,6 +62,7 @@ fn general(seed: u64) -> Plan {
     relays::relays(&mut plan);
     seals::seals(&mut plan);
     members::members(&mut plan);
+    additions::additions(&mut plan);
     flow::flow(&mut plan);
     sort(&mut plan);
     // What waits for a member that is gone keeps its bytes, and may fill a small disk for good.

@@ -436,6 +436,9 @@ impl Handler {
                     // What it keeps beside its position is done, whether or not its verdict came through.
                     desk.books.streams[self.index].reported(self.place, presented.sequence.0);
                 }
+                if desk.books.streams[self.index].comes_later(self.place) {
+                    self.begins(desk, *position)?;
+                }
                 desk.books.handlings[self.number].attached(
                     *token,
                     *instance,
@@ -478,6 +481,20 @@ impl Handler {
             }
             Ok(_) => {}
             Err(refusal) => self.refused(desk, request, refusal)?,
+        }
+        Ok(())
+    }
+
+    /// Its target came later: the first time it is attached, where that begins is said.
+    fn begins(&mut self, desk: &mut Desk<'_>, position: Position) -> Checked {
+        let ledger = &mut desk.books.streams[self.index];
+        if ledger.late(self.place).is_none() {
+            ledger.joins(self.place, position.sequence.0 + 1)?;
+        }
+        let Some((first, _)) = ledger.late(self.place) else { return Ok(()) };
+        desk.books.handlings[self.number].begins_behind(first - 1);
+        if self.stored.is_none() {
+            self.stored = Some(Position { sequence: Sequence(first - 1), ..position });
         }
         Ok(())
     }

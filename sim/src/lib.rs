@@ -56,6 +56,7 @@ mod leaver;
 pub mod machine;
 mod neighbours;
 pub mod network;
+mod newcomers;
 mod next_version;
 pub mod operator;
 mod outcome;

@@ -83,6 +83,8 @@ pub enum Purpose {
     Seal = 100,
     /// Streams whose members change.
     Members = 101,
+    /// Targets that come to streams.
+    Additions = 103,
     /// Messages that handlers fail at.
     Poison = 102,
     /// Streams that are paused, and throttled.

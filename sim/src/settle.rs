@@ -18,7 +18,6 @@ use crate::event::{Event, MILLI, SECOND, Time};
 use crate::machine::Machine;
 use crate::outcome::Verdict;
 use crate::panics::watch;
-use crate::plan::VOTERS_MOST;
 use crate::process::State;
 use crate::workload::Owed;
 use crate::world::World;
@@ -35,7 +34,7 @@ const CONTENT_FOR: Time = SECOND;
 /// For how long a healed world with something beyond repair in it is watched: nothing is owed, and nothing wrong may happen.
 const WRECKED_FOR: Time = 5 * SECOND;
 
-/// Whether a group owes progress.
+/// Whether a group owes progress; the later the less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Owes {
     /// It must go on.
@@ -119,11 +118,8 @@ impl<M: Machine> World<M> {
                 checked = checked.and_then(|()| self.watermarks.seen(node, life, id, stream));
                 let known = Some(stream.instance);
                 let index = self.books.streams.iter().position(|ledger| ledger.instance() == known);
-                if let Some(plan) =
-                    index.map(|index| &self.plan.streams[index]).filter(|plan| !plan.more.is_empty())
-                {
-                    let voters = plan.ends().take(VOTERS_MOST).collect();
-                    self.books.logs.several_vote(stream.instance.into(), voters);
+                if let Some(index) = index {
+                    self.note_who_votes(index, stream.instance);
                 }
                 if let Some(index) = index {
                     checked = checked.and_then(|()| self.books.changed(index, &stream.members));
@@ -231,7 +227,17 @@ impl<M: Machine> World<M> {
             let out = self.books.members.out(of).contains(&node);
             leaves.then(|| (self.books.streams[of].success_at(place), out))
         };
-        completed_is_marked(statuses, lost, leaves)
+        let late = |instance: StreamInstance| {
+            let mut ledgers = self.books.streams.iter().enumerate();
+            let of = ledgers.find(|(_, ledger)| ledger.instance() == Some(instance));
+            let later = of.into_iter().flat_map(|(of, ledger)| {
+                let places = self.plan.streams[of].targets().enumerate();
+                let later = places.filter(|&(place, _)| ledger.comes_later(place));
+                later.map(|(place, node)| (self.processes[node].id(), ledger.late(place)))
+            });
+            later.collect()
+        };
+        completed_is_marked(statuses, lost, leaves, late)
     }
 
     fn is_complete(&self, statuses: &[Status]) -> bool {

@@ -72,7 +72,7 @@ impl Task {
             let command = Command::OpenStream {
                 name: entry.name.clone(),
                 source: plan.nodes[entry.source].name.clone(),
-                targets: entry.targets().map(name).collect(),
+                targets: entry.opened().map(name).collect(),
                 policy: match &entry.complete {
                     CompletePlan::All => Policy::All,
                     CompletePlan::Count(count) => Policy::Count(*count),

@@ -11,8 +11,8 @@ use super::requests::Purpose;
 use super::wire::TEXT_MAX;
 use super::{Mesh, Output, Stream};
 use crate::flow::Tenant;
-use crate::id::{AuthorityEpoch, LogIndex, RequestId, StreamInstance};
-use crate::members::{MembersRefusal, MembersWish, REASON_MAX, StreamMembers};
+use crate::id::{AuthorityEpoch, LogIndex, RequestId, Sequence, StreamInstance};
+use crate::members::{ChangeKind, MembersRefusal, MembersWish, REASON_MAX, StreamMembers};
 use crate::node::command::{Refusal, Reply};
 use crate::rare;
 use crate::time::Now;
@@ -32,7 +32,8 @@ impl Mesh {
             let what = "a stream's name, or a node's name or id, is too long";
             return self.reply(request, Err(Refusal::Invalid(what.into())));
         }
-        if wish.reason.is_empty() || wish.reason.len() > REASON_MAX {
+        let comes = matches!(wish.kind, ChangeKind::Add(_));
+        if wish.reason.is_empty() && !comes || wish.reason.len() > REASON_MAX {
             return self.reply(request, Err(MembersRefusal::NoReason.into()));
         }
         let body = Body::ChangeMembers(alloc::boxed::Box::new(wish));
@@ -70,7 +71,7 @@ impl Mesh {
         now: Now,
         instance: StreamInstance,
         authority: AuthorityEpoch,
-        number: LogIndex,
+        (number, first): (LogIndex, Option<Sequence>),
     ) {
         let under_way = self.requests.count(|purpose| matches!(purpose, Purpose::Members(_)));
         let purpose = Purpose::Members(instance);
@@ -79,10 +80,18 @@ impl Mesh {
         }
         let Some(stream) = self.state.stream_of(instance) else { return };
         if stream.members().change.is_some_and(|change| change.number == number) {
-            let done = MembersChanged { name: String::from(&*stream.name), instance, authority, number };
+            let done =
+                MembersChanged { name: String::from(&*stream.name), instance, authority, number, first };
             let deadline = Some(now.monotonic + self.config.request_timeout);
             self.submit(now, purpose, Body::MembersChanged(done), deadline);
         }
+    }
+
+    /// Whether a node, by name or id, is an end of the stream of that name, was, or is about to be.
+    #[must_use]
+    pub fn is_end(&self, stream: &str, node: &str) -> bool {
+        let node = self.state.resolve_former(node);
+        self.stream(stream).zip(node).is_some_and(|(stream, node)| stream.concerns(node))
     }
 
     /// How the members of the stream of that name differ from those it was opened with.

@@ -199,7 +199,7 @@ impl State {
         if self.members.len() == 1 {
             return Err(Refusal::LastMember);
         }
-        let ends = self.streams.values().filter(|stream| stream.ends.has(node));
+        let ends = self.streams.values().filter(|stream| stream.concerns(node));
         if wish.left && !wish.force {
             let mut names: Vec<String> = ends.map(|stream| stream.name.clone()).collect();
             if !names.is_empty() {

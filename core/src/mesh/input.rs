@@ -142,6 +142,8 @@ pub enum Input {
         authority: AuthorityEpoch,
         /// The change.
         number: LogIndex,
+        /// The first message that a target owes which was added; `None` if nobody joined.
+        first: Option<Sequence>,
     },
     /// Say what this node is.
     Describe {

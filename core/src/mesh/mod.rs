@@ -69,6 +69,7 @@
 //! - **M74** One change of a stream's members is under way at a time, and done only when the stream's own log and the configuration of its group say so, under the present
 //!   authority, and while no seal asks the members.
 //! - **M75** Who was taken out of a stream was one of its targets, is out of it for good, and was not the last.
+//! - **M77** Who is added to a stream was no end of that life of it before, and is one of as many as can be told apart.
 //! - **M79** A node that was taken in again, with another disk or as one that had gone, says so of each stream that was opened before: it does not know what it vouched for then.
 //! - **M80** A stream is its tenant's from its opening to its end, and nothing that names another tenant does anything about it.
 //! - **M81** There is one rule about the same streams, and it says something; rules are bounded, and none is about a stream that is closed.
@@ -424,8 +425,8 @@ impl Mesh {
             Input::ChangeMembers { request, wish } => self.on_change_members(now, request, None, wish),
             Input::ChangeFlow { request, wish } => self.on_change_flow(now, request, None, wish),
             Input::Within { tenant, input } => self.on_within(now, tenant, *input),
-            Input::MembersChanged { instance, authority, number } => {
-                self.on_members_done(now, instance, authority, number);
+            Input::MembersChanged { instance, authority, number, first } => {
+                self.on_members_done(now, instance, authority, (number, first));
             }
             Input::StreamEnd { instance, authority, end } => self.on_stream_end(instance, authority, end),
             Input::StreamSettled { instance, authority, sequence } => {

@@ -192,7 +192,7 @@ impl Mesh {
     pub(super) fn depart(&mut self, now: Now, eviction: &Eviction) {
         let Some(membership) = self.membership.take() else { return };
         let (kept, gone): (Vec<Stream>, Vec<Stream>) =
-            self.known_streams().into_iter().partition(|stream| stream.ends.has(self.own));
+            self.known_streams().into_iter().partition(|stream| stream.concerns(self.own));
         let by = self.state.members.get(&eviction.origin).map(|member| member.name.clone());
         let by = if eviction.origin == self.own { Some(self.config.name.clone()) } else { by };
         let parted = Parted {

@@ -60,8 +60,11 @@ impl Mesh {
         // What this node does not know yet is for the log to say.
         let named = self.state.named_lost(&name, &lost).unwrap_or_default();
         let sealed = self.sealed(&name).map(|sealed| sealed.lost).unwrap_or_default();
+        // Who was to be a target, and waits to be admitted by those who are lost, cannot say where its log ends.
+        let awaits = |node: NodeId| self.stream(&name).is_some_and(|stream| stream.awaits(node));
         let reached = |node: NodeId| {
             !sealed.contains(&node)
+                && !awaits(node)
                 && (node == self.own || self.is_member(node) && self.judgement.reaches(node))
         };
         if let Some((_, name)) = named.iter().zip(&lost).find(|&(&node, _)| reached(node)) {

@@ -141,8 +141,11 @@ impl Stream {
                 StreamGroup { voters: [founder].into(), learners, promoted: Vec::new() }
             }
             None => {
-                let (voters, from_the_beginning) = (ends.voters(), self.ends.voters());
-                let promoted = voters.iter().copied().filter(|node| !from_the_beginning.contains(node));
+                // Who came later may vote yet, or not; and so may everybody but the source if that voted alone once.
+                let once_alone = self.members.as_ref().is_some_and(|members| members.once_alone);
+                let (voters, begun) = (ends.voters(), self.ends.voters());
+                let sure = |node: &NodeId| *node == self.ends.source || begun.contains(node) && !once_alone;
+                let promoted = voters.iter().copied().filter(|node| !sure(node));
                 StreamGroup { promoted: promoted.collect(), voters, learners: ends.learners() }
             }
         }
@@ -162,7 +165,9 @@ impl Stream {
 
     /// The most that its seal takes of the encoded state, from its begin on.
     pub(super) fn seal_bytes(&self) -> usize {
-        self.seal.as_ref().map_or(0, |_| SEAL_BYTES + self.ends.members().count() * SEAL_MEMBER_BYTES)
+        let late = self.members.iter().flat_map(|members| members.late()).count();
+        let members = self.ends.members().count() + late;
+        self.seal.as_ref().map_or(0, |_| SEAL_BYTES + members * SEAL_MEMBER_BYTES)
     }
 
     fn lost(&self) -> &[NodeId] {
@@ -253,8 +258,12 @@ impl State {
         let next = seal_without(seal, &group, to_be.as_ref(), &nodes, &lost.join(", "), planted)?;
         let Some(next) = next else { return Ok(Effect::Sealed { instance, changed: false }) };
         let missed = |node: &NodeId| judged == Some(instance) && missed.contains(node);
-        let present =
-            |node: &NodeId| !stream.lost().contains(node) && self.members.contains_key(node) && !missed(node);
+        let present = |node: &NodeId| {
+            !stream.lost().contains(node)
+                && self.members.contains_key(node)
+                && !missed(node)
+                && !stream.awaits(*node)
+        };
         if let Some((_, name)) = nodes.iter().zip(lost).find(|(node, _)| present(node)) {
             return Err(SealRefusal::NotMissed(name.clone()).into());
         }
@@ -335,7 +344,7 @@ impl Stream {
             end.unwrap_or_else(|| panic!("M71: {name} is gone on from by a survivor that did not answer"));
         let answered = |node: &NodeId| !says(node) || seal.ends.contains_key(node) || self.is_out(*node);
         assert!(
-            self.ends.members().all(|member| answered(&member)),
+            self.ends_left().members().all(|member| answered(&member)),
             "M71: the end of {name} is fixed before all survivors have answered"
         );
         let held = seal.ends.values().all(|other| end.holds(other.certain));

@@ -598,7 +598,7 @@ impl State {
         let instances: alloc::collections::BTreeSet<_> = self.streams.values().map(|s| s.instance).collect();
         assert_eq!(instances.len(), self.streams.len(), "M4: no two streams share an instance");
         for stream in self.streams.values() {
-            let Ends { source, targets, policy, poison, rank: _ } = stream.ends.clone();
+            let Ends { source, targets, policy, poison, .. } = stream.ends.clone();
             let ends = Ends::new(source, targets, policy).and_then(|ends| ends.with_poison(poison));
             assert!(ends.is_ok(), "M4: a stream has a source and targets");
             stream.check_seal();

@@ -228,7 +228,7 @@ pub struct Served {
     pub instance: StreamInstance,
     /// The authority of now.
     pub authority: AuthorityEpoch,
-    /// The last message that this node keeps no more; 0 if it keeps all.
+    /// The last message that this node keeps no more, or does not owe, because it became a target later; 0 if it keeps all.
     pub gone: Sequence,
     /// The last message that is known here to be committed.
     pub taken: Sequence,

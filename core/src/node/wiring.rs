@@ -16,8 +16,9 @@ use super::parcel::{Held, Parcel};
 use super::without_quorum::founding;
 use crate::configuration::{Configuration, Member};
 use crate::ends::Ends;
+use crate::flow::Tenant;
 use crate::id::{GroupId, LaneId, NodeId, RequestId, StreamInstance, Term};
-use crate::members::StreamMembers;
+use crate::members::{ChangeKind, MembersWish, StreamMembers};
 use crate::payload::Payload;
 use crate::planted::Bug;
 use crate::record::Owner;
@@ -444,14 +445,21 @@ impl Node {
         let now = self.now;
         let own = self.config.identity.node;
         let group = GroupId::from(instance);
-        let member = |node| Member { node, replica: raft::founding_replica(node) };
-        let members = |nodes: Vec<NodeId>| nodes.into_iter().map(member).collect();
-        let founding = Configuration::simple(members(ends.voters()), members(ends.learners()));
+        let (replica, founding) = (raft::founding_replica(own), founding_of(&ends));
         let takes_part = ends.has(own) && !self.streams.is_out(instance);
         self.streams.handle(now, stream::Input::Opened { name, instance, ends });
         if takes_part {
-            self.groups
-                .handle(now, raft::Input::Create { group, replica: member(own).replica, founding, anew });
+            self.groups.handle(now, raft::Input::Create { group, replica, founding, anew });
+        }
+        self.come_late(instance);
+    }
+
+    /// Who is to be a target of a stream that is open has a replica of its group from then on, and waits to be admitted (rule C5).
+    fn come_late(&mut self, instance: StreamInstance) {
+        if let Some(ends) = self.streams.came_late(instance) {
+            let (replica, founding) = (raft::founding_replica(self.config.identity.node), founding_of(ends));
+            let group = GroupId::from(instance);
+            self.groups.handle(self.now, raft::Input::Await { group, replica, founding });
         }
     }
 
@@ -462,6 +470,7 @@ impl Node {
             self.groups.handle(self.now, raft::Input::Remove { group: instance.into() });
             self.gate.forget(instance.into());
         }
+        self.come_late(instance);
     }
 
     fn wire_streams(&mut self, output: stream::Output) {
@@ -493,11 +502,12 @@ impl Node {
             O::Voting { instance, nodes } => {
                 self.groups.handle(now, raft::Input::Voting { group: instance.into(), nodes });
             }
-            O::Conform { instance, voters, out } => {
-                self.groups.handle(now, raft::Input::Conform { group: instance.into(), voters, out });
+            O::Conform { instance, voters, out, learners } => {
+                let group = instance.into();
+                self.groups.handle(now, raft::Input::Conform { group, voters, out, learners });
             }
-            O::MembersChanged { instance, authority, number } => {
-                self.mesh.handle(now, mesh::Input::MembersChanged { instance, authority, number });
+            O::MembersChanged { instance, authority, number, first } => {
+                self.mesh.handle(now, mesh::Input::MembersChanged { instance, authority, number, first });
             }
             O::Resign { instance, leaves } => {
                 self.groups.handle(now, raft::Input::Resign { group: instance.into(), leaves });
@@ -625,6 +635,24 @@ impl Node {
         }
     }
 
+    /// Whoever holds some of the stream knows of a start that cannot be before anything is recorded. Who asks again is told how far it is.
+    pub(super) fn change_members(&mut self, request: RequestId, tenant: Option<Tenant>, wish: MembersWish) {
+        let (of, named) = (self.streams.tenant_of(&wish.stream), tenant.as_ref());
+        if let ChangeKind::Add(start) = wish.kind
+            && (named.is_none() || of.is_none() || of == named)
+            && !self.mesh.is_end(&wish.stream, &wish.target)
+            && let Err(refusal) = self.streams.may_begin(&wish.stream, start)
+        {
+            return self.outputs.push_back(Output::Reply { request, reply: Err(refusal.into()) });
+        }
+        let input = mesh::Input::ChangeMembers { request, wish };
+        let input = match tenant {
+            Some(tenant) => mesh::Input::Within { tenant, input: input.into() },
+            None => input,
+        };
+        self.mesh.handle(self.now, input);
+    }
+
     pub(super) fn command(&mut self, request: RequestId, command: Command) {
         use Command as C;
         let now = self.now;
@@ -652,7 +680,7 @@ impl Node {
             }
             C::ChangeFlow(wish) => self.mesh.handle(now, mesh::Input::ChangeFlow { request, wish }),
             C::Within { tenant, command } => self.within(request, tenant, *command),
-            C::ChangeMembers(wish) => self.mesh.handle(now, mesh::Input::ChangeMembers { request, wish }),
+            C::ChangeMembers(wish) => self.change_members(request, None, wish),
             C::Describe(description) => {
                 self.mesh.handle(now, mesh::Input::Describe { request, description });
             }
@@ -693,6 +721,13 @@ impl Node {
             }
         }
     }
+}
+
+/// What the founders of a stream's group begin with: each under the id that follows from its node.
+fn founding_of(ends: &Ends) -> Configuration {
+    let member = |node| Member { node, replica: raft::founding_replica(node) };
+    let members = |nodes: Vec<NodeId>| nodes.into_iter().map(member).collect();
+    Configuration::simple(members(ends.voters()), members(ends.learners()))
 }
 
 fn banned(former: mesh::Former) -> (NodeId, link::Banned) {

@@ -15,7 +15,7 @@ impl Node {
         let input = match command {
             Command::CloseStream { name } => mesh::Input::CloseStream { request, name },
             Command::SealStream { name, lost } => mesh::Input::SealStream { request, name, lost },
-            Command::ChangeMembers(wish) => mesh::Input::ChangeMembers { request, wish },
+            Command::ChangeMembers(wish) => return self.change_members(request, Some(tenant), wish),
             Command::ChangeFlow(wish) => mesh::Input::ChangeFlow { request, wish },
             command => {
                 return match self.another_tenants(&tenant, &command) {

@@ -511,7 +511,11 @@ impl Group {
     /// A member speaks to a replica id that was borne in a life which this disk forgot twice: the group knows that one, and not the one
     /// that was given up now.
     pub(super) fn recollect(&mut self, from: NodeId, addressee: Option<ReplicaId>) {
-        let Some(later) = addressee.filter(|&replica| self.never_bore(from, replica)) else { return };
+        // Who waits in a group that it did not found knows none of those who came before it.
+        let empty = self.log.last().index == LogIndex(0);
+        let other = |replica: ReplicaId| replica != self.replica && !self.past().former.contains(&replica);
+        let unknown = |&replica: &ReplicaId| self.never_bore(from, replica) || empty && other(replica);
+        let Some(later) = addressee.filter(unknown) else { return };
         if matches!(self.standing, Standing::Renamed { .. }) {
             self.remember_former(later);
             rare!(ForgotTwice);

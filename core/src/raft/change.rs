@@ -69,10 +69,15 @@ impl Group {
         context: &mut Context<'_>,
         configuration: &Configuration,
     ) -> crate::id::LogIndex {
-        let delta = Delta::between(self.log.configuration(), configuration);
+        let before = self.log.configuration();
+        let delta = Delta::between(before, configuration);
+        // Whom to ask is known by node: another id of one that others can name changes nothing about that. The control group waits for each.
+        let named = |node: NodeId| before.on(node).next().is_some() && !self.is_newcomer(node);
+        let again = |node: NodeId| context.config.is_of_stream(self.id) && named(node);
+        let fresh: Vec<Member> = delta.joining.iter().copied().filter(|member| !again(member.node)).collect();
         let index = self.append_own(context, EntryKind::Configuration, encode_delta(&delta));
         self.track_members(context);
-        self.introduce(context, delta.joining.into_iter().map(|member| (member, index)).collect());
+        self.introduce(context, fresh.into_iter().map(|member| (member, index)).collect());
         self.check_quorum(context);
         index
     }
@@ -171,29 +176,41 @@ impl Group {
         }
     }
 
-    /// A former voter has caught up under its fresh replica id: it votes again.
+    /// A former voter has caught up under its fresh replica id: it votes again. So does a learner whose owner says that it is to.
+    ///
+    /// Of two who vote neither could be missed. So where the source of a stream voted alone, those who come to vote beside it do so at one time, in one joint change.
     pub(super) fn promote_returned(&mut self, context: &mut Context<'_>, member: Member) {
         let unadmitted = context.planted.has(Bug::UnadmittedPromoted);
-        let caught_up = |leading: &super::roles::Leading| {
+        let Role::Leader(leading) = &self.role else { return };
+        let Some(entering) = &leading.entering else { return };
+        let caught_up = |member: &Member| {
             let progress = leading.progress.on(member.node);
-            let progress = progress.filter(|progress| progress.member == member || unadmitted);
-            leading.entering.as_ref().is_some_and(|entering| entering.returning.contains(&member))
-                && progress.map(|progress| progress.matched) >= Some(self.commit)
+            let progress = progress.filter(|progress| progress.member == *member || unadmitted);
+            progress.map(|progress| progress.matched) >= Some(self.commit)
         };
         let settled = self.log.configured_at() <= self.commit && !self.log.configuration().is_joint();
-        let Role::Leader(leading) = &self.role else { return };
         // Else the change would be refused, and nobody would ask for it again.
         let settled = settled && self.commit >= leading.begins;
-        if !settled || !caught_up(leading) {
+        if !settled || !entering.returning.contains(&member) || !caught_up(&member) {
             return;
         }
-        sometimes!(FormerVoterPromoted);
+        let alone = context.config.is_of_stream(self.id) && self.log.configuration().voters.len() == 1;
+        let ready: Vec<Member> = match alone {
+            true => entering.returning.iter().copied().filter(caught_up).collect(),
+            false => Vec::from([member]),
+        };
+        let few = alone && ready.len() < 2 && !context.planted.has(Bug::ReturnsAsVoter);
+        if few && !context.planted.strikes(Bug::SecondVotesFirst, || true) {
+            return rare!(SecondVoterWaits);
+        }
+        sometimes!(FormerVoterPromoted, !alone);
+        rare!(VotersPromotedTogether, alone);
         let mut voters = self.log.configuration().voters.clone();
-        voters.push(member);
+        voters.extend(&ready);
         let learners = self.log.configuration().learners.clone();
         if let Role::Leader(leading) = &mut self.role {
             Entering::change(&mut leading.entering, |entering| {
-                entering.returning.remove(&member);
+                entering.returning.retain(|member| !ready.contains(member));
             });
         }
         self.change(context, voters, learners, None);

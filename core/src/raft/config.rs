@@ -18,6 +18,10 @@ pub struct Config {
     /// The only voter of the control group waits this long at a start for the word of a learner on what it once vouched for.
     /// Longer recognises a rolled-back disk over slower paths; shorter serves sooner while all others are away.
     pub alone_patience: Span,
+    /// How long whoever comes to a stream whose source alone votes is told nothing, because no other target has said that it knows of it. Should the source's disk
+    /// be taken back meanwhile, that one could say whom else to ask. Longer covers a target that takes longer to come back; shorter has one that replaces a target that is
+    /// gone for good come sooner.
+    pub witness_patience: Span,
     /// What is not acknowledged is sent again after this long, doubling up to [`Self::retry_max`].
     pub retry_min: Span,
     /// Slowest resending; also the pace towards a peer that is suspected.
@@ -97,6 +101,7 @@ impl Default for Config {
             election_min: Span::millis(150),
             election_max: Span::millis(300),
             alone_patience: Span::secs(2),
+            witness_patience: Span::secs(30),
             retry_min: Span::millis(200),
             retry_max: Span::secs(1),
             unhurried: Span::millis(100),

@@ -2,23 +2,33 @@
 //!
 //! The owner says so again and again. Each time the leader makes the next change, if none is under way: it takes out whoever is out, and of those who are left it has as
 //! many vote as are to, in one joint change; whoever votes no more goes on as a learner, under the replica id it has, and is not promoted again if it was about to be.
-//! Then learners that are to vote are promoted one by one, as after any admission; nobody waits for that. What the owner is told is told only of a configuration
+//! Who is to learn and is no member comes in as a learner under the id that follows from its node; there it waits under a fresh one, and is admitted under that as
+//! whoever lost its disk is (rule C5): so a node that came and forgot it bears another id each time.
+//!
+//! Then learners that are to vote are promoted, as after any admission; nobody waits for that. What the owner is told is told only of a configuration
 //! that is committed (R37).
 
 use alloc::vec::Vec;
 
-use super::Output;
 use super::context::Context;
 use super::group::Group;
 use super::roles::Role;
+use super::{Output, founding_replica};
 use crate::configuration::{Configuration, Member};
 use crate::id::NodeId;
 use crate::planted::Bug;
 use crate::rare;
 
 impl Group {
-    /// Takes a step towards a configuration without those who are `out`, in which these vote (whoever votes, if nobody is named), or tells that it is in force.
-    pub(super) fn conform(&mut self, context: &mut Context<'_>, voters: &[NodeId], out: &[NodeId]) {
+    /// Takes a step towards a configuration without those who are `out`, in which these vote (whoever votes, if nobody is named) and the `learners` learn at least,
+    /// or tells that it is in force.
+    pub(super) fn conform(
+        &mut self,
+        context: &mut Context<'_>,
+        voters: &[NodeId],
+        out: &[NodeId],
+        learners: &[NodeId],
+    ) {
         if !matches!(self.role, Role::Leader(_)) {
             return;
         }
@@ -28,7 +38,9 @@ impl Group {
         let votes = |member: &Member| stays(member) && (voters.is_empty() || voters.contains(&member.node));
         let kept: Vec<Member> = configuration.voters.iter().copied().filter(votes).collect();
         let others = configuration.members().filter(|member| stays(member) && !kept.contains(member));
-        let others = others.collect();
+        let missing = learners.iter().filter(|node| configuration.on(**node).next().is_none());
+        let missing = missing.map(|&node| Member { node, replica: founding_replica(node) });
+        let others = others.chain(missing).collect();
         let wanted = Configuration::simple(kept, others);
         let same = wanted == *configuration;
         let settled = !configuration.is_joint() && self.log.configured_at() <= self.commit;

@@ -235,7 +235,9 @@ impl Group {
         let configuration = self.log.configuration();
         let known = configuration.is_empty() || configuration.on(asker.node).next().is_some();
         sometimes!(CopyAsked, known);
-        if !known || self.standing != Standing::Sound {
+        // Who came to the group and waits to be admitted holds nothing, and says so: whoever would admit it may have to hear that first.
+        let empty = matches!(self.standing, Standing::Renamed(_)) && self.log.last().index == LogIndex(0);
+        if !known || self.standing != Standing::Sound && !empty {
             return;
         }
         // What the asker sent in its former lives and is still under way must not come in behind the copy.

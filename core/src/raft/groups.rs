@@ -56,6 +56,15 @@ pub struct Groups {
     follows: BTreeSet<NodeId>,
 }
 
+/// How a replica of a group begins at this node.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Begins {
+    /// With the group, or as one that was of it all along; `anew` if this node may have forgotten what it vouched for there.
+    There { anew: bool },
+    /// Later: it is no member yet, and waits to be admitted under a fresh id in place of the one it is told.
+    Comes,
+}
+
 impl Groups {
     /// No groups yet.
     #[must_use]
@@ -158,7 +167,10 @@ impl Groups {
         let now = now.monotonic;
         match input {
             Input::Create { group, replica, founding, anew } => {
-                self.create(now, group, (replica, anew), founding)
+                self.create(now, group, replica, founding, Begins::There { anew });
+            }
+            Input::Await { group, replica, founding } => {
+                self.create(now, group, replica, founding, Begins::Comes);
             }
             Input::Remove { group } => self.remove(now, group),
             Input::Message { from, group, message } => {
@@ -257,8 +269,8 @@ impl Groups {
             Input::Voting { group, nodes } => {
                 self.with(now, group, |group, context| group.expect_voters(context, &nodes));
             }
-            Input::Conform { group, voters, out } => {
-                self.with(now, group, |group, context| group.conform(context, &voters, &out));
+            Input::Conform { group, voters, out, learners } => {
+                self.with(now, group, |group, context| group.conform(context, &voters, &out, &learners));
             }
             Input::Resign { group, leaves } => {
                 let unfit = if leaves { Unfit::Leaves } else { Unfit::Stopped };
@@ -414,13 +426,16 @@ impl Groups {
         self.groups.take_moved()
     }
 
+    /// A replica of a group begins here.
     fn create(
         &mut self,
         now: Instant,
         id: GroupId,
-        (replica, anew): (ReplicaId, bool),
+        replica: ReplicaId,
         founding: Configuration,
+        begins: Begins,
     ) {
+        let (anew, comes) = (begins == Begins::There { anew: true }, begins == Begins::Comes);
         if self.contains(id) {
             if anew {
                 // It may have ended while it asked.
@@ -433,8 +448,15 @@ impl Groups {
         self.with(now, id, |group, context| {
             group.begin_history(context, LogIndex(0));
             group.write_base(context);
+            if comes && !context.planted.strikes(Bug::ComesUnderKnownId, || true) {
+                group.take_fresh_id(context);
+            }
             group.persist_state();
             group.tell_configuration(context);
+            if comes {
+                group.ask_anew(context);
+                return group.tell_role(context);
+            }
             let founder = group.log.configuration().votes(group.member(context.own));
             if founder && context.config.is_of_stream(group.id) || group.is_only_voter(context.own) {
                 // A disk may have been rolled back to before the group was there: the others know (rules C2 and C3).

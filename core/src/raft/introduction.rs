@@ -1,9 +1,10 @@
-//! Learners that the only voter of the control group does not know yet (rule C3).
+//! Learners that an only voter does not know yet (rule C3).
 //!
 //! An only voter whose disk was rolled back asks whom its log names, and then whom their logs name. Of a learner that it has named last, its old
 //! disk knows nothing; and if that learner alone held the entry that names it, nobody could say whom to ask. So whoever never vouched for
 //! anything here is told nothing before another learner holds that entry, too. A mesh must not stand still because one other member is away:
-//! that is waited for no longer than an only voter waits after a start.
+//! that is waited for no longer than an only voter waits after a start. A stream can wait longer: who comes to one that has one target is no hurry, and
+//! what was told there must not be forked away; so it waits for a target that is silent, too, as long as one may take that comes back.
 //!
 //! Each newcomer waits for itself, from when it was named, and for the entry that named it: those who join faster than a witness answers must
 //! not make each other wait.
@@ -41,12 +42,19 @@ impl Group {
     /// These learn from now on, by the entries at those places: whether they must wait to be told anything.
     pub(super) fn introduce(&mut self, context: &Context<'_>, mut joining: Vec<(Member, LogIndex)>) {
         joining.retain(|(member, _)| !self.has_vouched(*member));
-        let alone = self.id == GroupId::CONTROL && self.is_only_voter(context.own);
-        let heard = |member: &Member| !context.suspects.contains(&member.node);
-        let known = |member: &Member| self.has_vouched(*member) && heard(member);
+        let of_stream = context.config.is_of_stream(self.id);
+        let alone = (of_stream || self.id == GroupId::CONTROL) && self.is_only_voter(context.own);
+        let known = |member: &Member| match of_stream {
+            false => self.has_vouched(*member) && !context.suspects.contains(&member.node),
+            true => joining.iter().all(|(joins, _)| joins != member) && !self.is_newcomer(member.node),
+        };
         let wait = alone && !joining.is_empty() && self.log.configuration().learners.iter().any(known);
         sometimes!(NewcomerWaits, wait);
-        let until = context.now + context.config.alone_patience;
+        let until = context.now
+            + match of_stream {
+                false => context.config.alone_patience,
+                true => context.config.witness_patience,
+            };
         let Role::Leader(leading) = &mut self.role else { return };
         let progress = &leading.progress;
         let learns = |node, member| progress.on(node).is_some_and(|known| known.member == member);
@@ -61,10 +69,13 @@ impl Group {
         }
     }
 
+    pub(super) fn is_newcomer(&self, node: NodeId) -> bool {
+        matches!(&self.role, Role::Leader(leading) if leading.is_newcomer(node))
+    }
+
     /// Whether a member is told nothing yet.
     pub(super) fn waits_for_a_witness(&self, context: &Context<'_>, node: NodeId) -> bool {
-        let Role::Leader(leading) = &self.role else { return false };
-        leading.is_newcomer(node) && !context.planted.has(Bug::NewcomerToldAtOnce)
+        self.is_newcomer(node) && !context.planted.has(Bug::NewcomerToldAtOnce)
     }
 
     /// A member holds more than before: perhaps the entry that names somebody who waits.

@@ -230,6 +230,15 @@ pub enum Input {
         /// This node was there, and forgot all of it, before it was taken in anew: whatever it vouched for then, it does not know of it.
         anew: bool,
     },
+    /// The same for a node that comes while the group goes on: no founder, and no member yet. It takes a fresh replica id and waits to be admitted under that (rule C5).
+    Await {
+        /// Which group.
+        group: GroupId,
+        /// The id in place of which it is admitted.
+        replica: ReplicaId,
+        /// What its founders began with.
+        founding: Configuration,
+    },
     /// The group is gone: everything of it is forgotten.
     Remove {
         /// Which.
@@ -396,6 +405,8 @@ pub enum Input {
         voters: Vec<NodeId>,
         /// On which nodes there is to be no member.
         out: Vec<NodeId>,
+        /// On which nodes there is to be one, who learns if it does not vote.
+        learners: Vec<NodeId>,
     },
     /// The owner is of no use any more until the next start: this replica is to lead, or to stand, only where nobody else could.
     Resign {

@@ -16,11 +16,11 @@ use alloc::vec::Vec;
 use super::Output;
 use super::common::Common;
 use super::entry::Entry;
+use super::joining::CatchingUp;
 use super::member::{Part, Stream};
 use super::state::{Effect, LogState};
 use super::store::{forget, forget_staged, space};
 use super::streams::Streams;
-use super::wire::encode_entry;
 use crate::id::{LogIndex, NodeId, Sequence, StreamInstance};
 use crate::members::{ChangeKind, MemberChange, StreamMembers, TakenOut};
 use crate::node::command::Refusal;
@@ -34,9 +34,11 @@ pub(super) const CHANGE: u64 = u64::MAX - 4;
 /// A change of the members that is not done yet.
 #[derive(Clone, Debug)]
 pub(super) struct Changing {
-    change: MemberChange,
+    pub(super) change: MemberChange,
     /// Its entry is proposed, under the present leader.
-    proposed: bool,
+    pub(super) proposed: bool,
+    /// How far whoever is to join has come.
+    pub(super) catching_up: CatchingUp,
 }
 
 impl Streams {
@@ -45,6 +47,8 @@ impl Streams {
         if let Some(out) = members.taken_out(self.common.own) {
             return self.taken_out(instance, out);
         }
+        self.more_ends(instance, &members);
+        self.take_part(now, instance);
         self.with(instance, |stream, common| stream.members(common, now, members));
     }
 
@@ -138,14 +142,18 @@ impl Stream {
 
     /// The target that is on its way out.
     pub(super) fn leaving(&self) -> Option<NodeId> {
-        self.changing.as_ref().map(|changing| changing.change.node)
+        let change = self.changing.as_ref().map(|changing| &changing.change)?;
+        (!matches!(change.kind, ChangeKind::Add(_))).then_some(change.node)
     }
 
     /// The control group told how the members are to change, or did.
     fn members(&mut self, common: &mut Common, now: Now, members: StreamMembers) {
         let known = self.changing.as_ref().map(|changing| changing.change.number);
         if members.change.as_ref().map(|change| change.number) != known {
-            self.changing = members.change.map(|change| Box::new(Changing { change, proposed: false }));
+            let catching_up = CatchingUp::default();
+            self.changing =
+                members.change.map(|change| Box::new(Changing { change, proposed: false, catching_up }));
+            self.meet(common.own);
         }
         self.go_on_changing(common);
         self.pump(common, now);
@@ -160,6 +168,7 @@ impl Stream {
         }
         if let Some(changing) = &mut self.changing {
             changing.proposed = false;
+            changing.catching_up = CatchingUp::default();
         }
     }
 
@@ -175,10 +184,17 @@ impl Stream {
             return;
         }
         let (instance, own) = (self.instance, common.own);
-        let Some(MemberChange { node, kind, .. }) = self.changing.as_ref().map(|c| c.change.clone()) else {
+        let Some((node, kind)) = self.changing.as_ref().map(|c| (c.change.node, c.change.kind)) else {
             return;
         };
-        let Some(place) = self.ends.place(node) else { return };
+        let place = self.ends.place(node);
+        if let ChangeKind::Add(_) = kind {
+            return if place.is_some() { self.conform(common) } else { self.go_on_joining(common, node) };
+        }
+        let Some(place) = place else {
+            // It was to be added, and never joined.
+            return self.decline(common, node);
+        };
         if node == own {
             // Whoever is to go does not decide about it. One that lives goes on until then, and hands over to its source as ever.
             if kind == ChangeKind::Detach {
@@ -193,23 +209,16 @@ impl Stream {
             ChangeKind::Drain if self.is_lost(node) => Some(Entry::Detach { place }),
             ChangeKind::Drain if self.drains(node).is_none() => Some(Entry::Drain { place }),
             ChangeKind::Drain if !drained() && !common.planted.has(Bug::DrainForgetsLast) => return,
-            ChangeKind::Drain | ChangeKind::Detach => Some(Entry::Detach { place }),
+            ChangeKind::Drain | ChangeKind::Detach | ChangeKind::Add(_) => Some(Entry::Detach { place }),
         };
         rare!(TargetDrained, kind == ChangeKind::Drain && drained());
         let leaves = entry.as_ref().is_none_or(|entry| matches!(entry, Entry::Detach { .. }));
         if leaves && !self.copied(node, common.planted) {
             return rare!(ChangeWaitsForCopies);
         }
-        let Some(entry) = entry else {
-            let targets = self.ends.targets.iter().copied();
-            let out = targets.filter(|&node| self.is_out(node)).collect();
-            return common.emit(Output::Conform { instance, voters: self.voters(), out });
-        };
-        if let Some(changing) = &mut self.changing
-            && !core::mem::replace(&mut changing.proposed, true)
-        {
-            let data = encode_entry(&entry);
-            common.emit(Output::Propose { instance, data, weight: 0, unhurried: false, context: CHANGE });
+        match entry {
+            Some(entry) => self.propose_change(common, &entry),
+            None => self.conform(common),
         }
     }
 
@@ -225,16 +234,28 @@ impl Stream {
     /// processed it. What was told under other leaders, or to an earlier start of this one, nobody remembers here: it was committed then, and so stands in front
     /// of where this one began.
     fn copied(&self, leaving: NodeId, planted: Planted) -> bool {
+        let (replicated, completed) = self.told();
+        let stays = |node: NodeId| node != leaving && self.is_member(node) && !self.is_gone(node);
+        let held = self.held_by_most(true, |node| !stays(node));
+        held >= replicated
+            && (held >= completed || planted.strikes(Bug::CopiedWithoutCompleted, || true))
+            && (held >= self.led_behind || planted.strikes(Bug::ToldForgotten, || true))
+    }
+
+    /// What most of the members have to hold before others count.
+    pub(super) fn owed_to_copies(&self) -> LogIndex {
+        let (replicated, completed) = self.told();
+        replicated.max(completed).max(self.led_behind)
+    }
+
+    /// Where that stands which was told replicated, and completed.
+    fn told(&self) -> (LogIndex, LogIndex) {
         let index_of = |upto: Sequence| {
             let slot = self.store.holding(upto).and_then(|slot| self.store.get(slot));
             slot.and_then(|kept| kept.taken).unwrap_or_default()
         };
         let replicated = self.source.replicated.max(self.source.told_replicated).min(self.head.taken);
-        let (replicated, completed) = (index_of(replicated), index_of(self.head.completed));
-        let held = self.held_by_most(true, |node| node == leaving || self.is_gone(node));
-        held >= replicated
-            && (held >= completed || planted.strikes(Bug::CopiedWithoutCompleted, || true))
-            && (held >= self.led_behind || planted.strikes(Bug::ToldForgotten, || true))
+        (index_of(replicated), index_of(self.head.completed))
     }
 
     /// The last entry that most of the members hold durably of whom `gone` does not hold, as far as the leader knows; it may be one of them `itself`.
@@ -251,10 +272,17 @@ impl Stream {
 
     /// The group's configuration is as the log has it: the change is done.
     pub(super) fn conforms(&mut self, common: &mut Common) {
-        let done = self.leaving().is_some_and(|node| self.is_out(node));
-        if let Some(changing) = self.changing.as_ref().filter(|_| done && self.changes()) {
-            let (instance, authority, number) = (self.instance, self.authority(), changing.change.number);
-            common.emit(Output::MembersChanged { instance, authority, number });
+        let Some(MemberChange { node, kind, number, .. }) =
+            self.changing.as_ref().map(|changing| changing.change.clone())
+        else {
+            return;
+        };
+        let joined = || self.head.joined().iter().find(|joined| joined.node == node && !self.is_out(node));
+        let first =
+            joined().filter(|_| matches!(kind, ChangeKind::Add(_))).map(|joined| joined.late.behind.next());
+        if self.changes() && (self.is_out(node) || first.is_some()) {
+            let (instance, authority) = (self.instance, self.authority());
+            common.emit(Output::MembersChanged { instance, authority, number, first });
         }
     }
 
@@ -306,8 +334,8 @@ impl Stream {
 
     /// Whether this target may be passed over by a state: who is out, or was drained of less, was not waited for when that let go of bytes. One from whose log a seal
     /// goes on was, since then, and is owed nothing of before.
-    pub(super) fn may_be_passed(&self, state: &LogState) -> bool {
-        let place = self.own_target().filter(|&own| !self.founds(own)).and_then(|own| self.ends.place(own));
+    pub(super) fn may_be_passed(&self, own: NodeId, state: &LogState) -> bool {
+        let place = self.ends_by(state).place(own).filter(|_| !self.founds(own));
         place.is_some_and(|place| state.passes_over(place))
     }
 
@@ -319,6 +347,9 @@ impl Stream {
 
     /// What a change waits for, as far as it is known here.
     pub(super) fn change_waits(&self) -> Option<String> {
+        if let Some(what) = self.joining_waits() {
+            return Some(what);
+        }
         let node = self.leaving()?;
         let out = self.is_out(node);
         let drained = self.has_drained(node, self.ends.place(node).map(|place| self.heard.get(place)));

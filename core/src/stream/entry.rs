@@ -254,4 +254,15 @@ pub enum Entry {
         /// Its place among the targets.
         place: usize,
     },
+    /// A node is a target from here on (S28), or never will be.
+    Join {
+        /// Its place among the targets: the next one.
+        place: usize,
+        /// Which.
+        node: NodeId,
+        /// It owes what is behind this message, or else what is behind this entry.
+        behind: Option<Sequence>,
+        /// It is none, and out as if it had been.
+        declined: bool,
+    },
 }

@@ -97,6 +97,9 @@ impl Stream {
             }
             self.tail.pop_front();
             self.floor.advance(index, effect, gone.as_ref().map(|kept| &kept.batch));
+            if let Effect::Joined { place, .. } = effect {
+                self.floor.join_as(&self.head, place);
+            }
         }
         if self.floor.applied > before {
             // The entry that completed it may stand above the floor: a restart must know it all the same.
@@ -135,8 +138,11 @@ impl Stream {
         self.checkpoint_at.get_or_insert(now.monotonic + common.config.checkpoint_after);
     }
 
-    fn stored_state(&self) -> Stored {
-        let (state, marks) = (self.floor.clone(), self.heard.clone());
+    fn stored_state(&self, common: &Common) -> Stored {
+        let (mut state, marks) = (self.floor.clone(), self.heard.clone());
+        if common.planted.strikes(Bug::JoinForgottenByState, || !state.joined().is_empty()) {
+            state.forget_joined();
+        }
         Stored { state, marks, slot_floor: self.store.slot_floor() }
     }
 
@@ -153,7 +159,7 @@ impl Stream {
     }
 
     pub(super) fn persist_state(&mut self, common: &mut Common) {
-        let mut stored = self.stored_state();
+        let mut stored = self.stored_state(common);
         let ahead = || self.head.applied > self.floor.applied;
         let kept = |writer| !self.store.find(writer, 1, u64::MAX).is_empty();
         if common
@@ -181,7 +187,7 @@ impl Stream {
 
     pub(super) fn snapshot(&mut self, common: &mut Common, to: NodeId) {
         let (instance, index) = (self.instance, self.floor.applied);
-        let data = encode_state(&self.stored_state());
+        let data = encode_state(&self.stored_state(common));
         let (bytes, limit) = (data.len() as u64, common.config.snapshot_bytes as u64);
         if bytes <= limit {
             self.oversized = None;
@@ -205,8 +211,9 @@ impl Stream {
         let instance = self.instance;
         let found = super::wire::decode_state(data).ok();
         let found = found.filter(|stored| stored.state.applied == index && index > self.head.applied);
+        let found = found.filter(|stored| self.fits(&stored.state));
         let refused = |stream: &Self, stored: &Stored| {
-            let passed = || stream.stopped.is_some() || stream.may_be_passed(&stored.state);
+            let passed = || stream.stopped.is_some() || stream.may_be_passed(common.own, &stored.state);
             stream.rests() || passed() && common.planted.strikes(Bug::TakenOutTakesNothing, || true)
         };
         let Some(stored) = found.filter(|stored| !refused(self, stored)) else {
@@ -235,13 +242,15 @@ impl Stream {
         self.drop_passed(common);
         self.persist_state(common);
         self.heard.raise_all(&stored.marks);
-        if let Some(place) = self.ends.place(common.own) {
+        self.follow_ends(common.own);
+        if self.part == Part::Target {
             // S22: what was let go there this member was not waited for, and did not process. It goes on with its log alone.
-            let passed = self.may_be_passed(&self.floor);
+            let passed = self.may_be_passed(common.own, &self.floor);
             let passed = passed && !common.planted.strikes(Bug::TakenOutPassesAll, || true);
-            // Whoever else lets go of bytes knows that this target is past them.
+            // Whoever else lets go of bytes knows that this target is past them, or does not owe them.
             let let_go = if passed { Sequence(0) } else { self.floor.taken };
-            let mark = self.heard.get(place).max(let_go);
+            let known = self.ends.place(common.own).map(|place| self.heard.get(place));
+            let mark = known.unwrap_or_default().max(let_go);
             if !common.planted.strikes(Bug::SnapshotWithoutMark, || mark > self.target.mark) {
                 self.raise_mark(common, mark);
             }

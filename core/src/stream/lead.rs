@@ -5,6 +5,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
 
 use super::Output;
 use super::common::Common;
@@ -15,6 +16,7 @@ use super::parts::{self, Opening};
 use super::peer::Peer;
 use super::wire::encode_entry;
 use super::writers::Writers;
+use crate::ends::Ends;
 use crate::id::{LogIndex, NodeId, Sequence, SessionEpoch, Term};
 use crate::planted::Bug;
 use crate::rare;
@@ -133,7 +135,7 @@ impl Stream {
         }
         let wanted = other && self.wants_nothing(common);
         let helps = leading && self.part == Part::Target;
-        if other && self.ends.targets.len() > 1 {
+        if other && self.peers.len() > 1 {
             self.peers.iter_mut().for_each(|peer| peer.matched = LogIndex(0));
         }
         if !helps || other {
@@ -159,6 +161,9 @@ impl Stream {
         self.news(common, now);
         self.peer_holds(node, index);
         self.fire_replicated(common);
+        if self.coming().is_some() {
+            self.go_on_changing(common);
+        }
         match self.part {
             Part::Source => self.pump_source(common, now),
             // The source may be able to lead now, and in a stream in which nothing happens nothing else will tell.
@@ -185,15 +190,24 @@ impl Stream {
 
     /// The last entry that most members hold durably, learners included, as far as the leader knows.
     fn replicated_index(&self, common: &Common) -> LogIndex {
-        let members = 1 + self.peers.iter().filter(|peer| !self.is_gone(peer.node)).count();
+        let gone = |node: NodeId| self.is_gone(node) || !self.is_member(node);
+        let members = 1 + self.peers.iter().filter(|peer| !gone(peer.node)).count();
         let voters = self.ends.voters();
         if common.planted.strikes(Bug::ReplicatedCountsVoters, || voters.len() < members) {
-            return self.held_by_most(true, |node| self.is_gone(node) || !voters.contains(&node));
+            return self.held_by_most(true, |node| gone(node) || !voters.contains(&node));
         }
-        let now = self.held_by_most(true, |node| self.is_gone(node));
+        let itself = self.is_member(common.own);
+        let now = self.held_by_most(itself, gone);
+        if let Some(added) = self.adding() {
+            // Rule D1: by the old members, and with whoever comes, until all is done.
+            let before = self.held_by_most(itself && added != common.own, |node| node == added || gone(node));
+            let with = self.held_by_most(true, |node| self.is_gone(node));
+            let counted = common.planted.strikes(Bug::ReplicatedByNewcomer, || before < with);
+            return if counted { with } else { before.min(with) };
+        }
         // Rule D1: by the old members, and by those who stay. Whoever leads may be on its way out itself.
         let Some(leaving) = self.leaving() else { return now };
-        let stays = self.held_by_most(leaving != common.own, |node| node == leaving || self.is_gone(node));
+        let stays = self.held_by_most(itself && leaving != common.own, |node| node == leaving || gone(node));
         let counted = common.planted.strikes(Bug::ReplicatedByWhoGoes, || stays < now);
         if counted { now } else { now.min(stays) }
     }
@@ -238,7 +252,19 @@ impl Stream {
     /// Up to where the policy is met by the marks that were heard, and up to where every target is past by them.
     pub(super) fn heard_upto(&self, common: &Common) -> (Sequence, Sequence) {
         let (mark, gone) = (|place| self.heard.get(place), |node| self.passed_over(common, node));
-        (self.ends.completed(mark, gone), self.ends.released(mark, gone))
+        let mut released = self.ends.released(mark, gone);
+        let late = |node: NodeId| gone(node) || self.head.joined().iter().any(|joined| joined.node == node);
+        let passes = || self.ends.released(mark, late) > released;
+        if common.planted.strikes(Bug::ReleasePassesNewcomer, passes) {
+            released = self.ends.released(mark, late);
+        }
+        let mut completed = self.ends.completed(mark, gone);
+        if common.planted.strikes(Bug::AddedCountsForEarlier, || !self.head.joined().is_empty()) {
+            let begun = Ends { late: Vec::new(), ..Ends::clone(&self.ends) };
+            completed = begun.completed(mark, gone);
+        }
+        // What whoever is to join will owe is kept until it does.
+        (completed, self.keeps_from().map_or(released, |keeps| released.min(keeps)))
     }
 
     /// Up to where as many have processed as the policy asks for, or had while they were in: nobody's leaving undoes that.
@@ -308,7 +334,7 @@ impl Stream {
                     self.propose_offered(common, entry);
                 }
             }
-            Entry::Complete { .. } | Entry::Drain { .. } | Entry::Detach { .. } => {}
+            Entry::Complete { .. } | Entry::Drain { .. } | Entry::Detach { .. } | Entry::Join { .. } => {}
         }
         self.pump_lead(common, now);
         self.tell_gap(common);

@@ -61,8 +61,10 @@ pub(super) struct Stream {
     pub(super) instance: StreamInstance,
     pub(super) name: String,
     pub(super) part: Part,
+    /// The ends as the log has them: who joined stands behind those it was opened with.
     pub(super) ends: Arc<Ends>,
-    /// The other members, in the order of the ends.
+    pub(super) opened: Arc<Ends>,
+    /// The other members, and whoever is to be one, in the order in which they came to be known.
     pub(super) peers: Vec<Peer>,
     /// The state after everything applied.
     pub(super) head: LogState,
@@ -127,6 +129,7 @@ impl Stream {
             name: String::new(),
             part: Part::Unknown,
             ends: Arc::default(),
+            opened: Arc::default(),
             peers: Vec::new(),
             head: LogState::default(),
             floor: LogState::default(),
@@ -183,10 +186,9 @@ impl Stream {
         self.peer(self.ends.source)
     }
 
-    /// Whether it is known here, at the leader, where the log ends: everything in it that others proposed is applied (S15). Of two members only one
-    /// ever proposes, and what it repeats of itself is a no-op.
+    /// Whether it is known here, at the leader, where the log ends: everything in it that others proposed is applied (S15).
     pub(super) fn knows_end(&self) -> bool {
-        self.leading && (self.ends.targets.len() == 1 || self.applied_term == self.term)
+        self.leading && self.applied_term == self.term
     }
 
     /// Stops taking part: everything stays as it is, for an operator to see.
@@ -255,7 +257,9 @@ impl Stream {
             }
         }
         let lenient = common.planted.has(Bug::DedupeForgotten);
-        let effect = entry.as_ref().map_or(Effect::Nothing, |entry| self.head.effect(entry, lenient));
+        // S28: who is one already, or stands elsewhere, does not join.
+        let means = entry.as_ref().filter(|entry| self.may_be_joined_by(entry));
+        let effect = means.map_or(Effect::Nothing, |entry| self.head.effect(entry, lenient));
         let mut slot = None;
         let mut moved = Vec::new();
         if let (Effect::Taken { first }, Some(Entry::Descriptor { batch, .. })) = (effect, &entry) {
@@ -291,8 +295,12 @@ impl Stream {
         }
         self.check_let_go(entry.as_ref());
         let batch = slot.and_then(|slot| self.store.get(slot)).map(|kept| &kept.batch);
-        if matches!(effect, Effect::Detached { .. }) && self.part == Part::Source {
+        if matches!(effect, Effect::Detached { .. } | Effect::Joined { .. }) && self.part == Part::Source {
             self.source.processed_before = self.processed_by_enough(common);
+        }
+        if let (Effect::Joined { .. }, Some(Entry::Join { place, node, behind, .. })) = (effect, &entry) {
+            let joined = self.head.joining(*place, *node, *behind);
+            self.head.join(joined);
         }
         self.head.advance(applied.index, effect, batch);
         let knew = self.knows_end();
@@ -309,6 +317,7 @@ impl Stream {
         }
         self.lead_applied(entry.as_ref());
         self.detached(common, effect);
+        self.joined(common, effect);
         match self.part {
             Part::Source => self.source_applied(common, now, effect, entry.as_ref()),
             Part::Target => self.target_applied(effect),

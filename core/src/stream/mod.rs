@@ -68,6 +68,8 @@
 //!   which moves no position.
 //! - **S29** Only the message behind the last one processed fails; its attempts are written down and never counted anew while it stands there, it is parked not
 //!   before as many as the policy says, and nobody is told to go on behind it before that is durable.
+//! - **S28** A target that joins holds what counted when it began to catch up, most hold with it what counts by then, and it owes what is behind a message that ends where nothing behind it is let go. For what is in front of its
+//!   joining nobody waits for it; nothing behind it is completed by all, and nothing that it owes is let go, before it has processed that.
 //! - **S30** While a rule pauses a stream, nothing that comes to its source is accepted or staged.
 //! - **S31** What a rule lets in of all streams that it is about, at one source and in any while, is no more than its rate makes of that while and of a second, and what came
 //!   in together with the last of it.
@@ -81,6 +83,7 @@ mod entry;
 mod floor;
 mod flow;
 mod heads;
+mod joining;
 mod lead;
 mod marks;
 mod member;
@@ -561,6 +564,8 @@ pub enum Output {
         voters: Vec<NodeId>,
         /// Who is out.
         out: Vec<NodeId>,
+        /// Who is a member at least, though it may only learn.
+        learners: Vec<NodeId>,
     },
     /// A change of the members is done.
     MembersChanged {
@@ -570,6 +575,8 @@ pub enum Output {
         authority: AuthorityEpoch,
         /// Which change.
         number: LogIndex,
+        /// The first message that a target owes which joined by it.
+        first: Option<Sequence>,
     },
     /// Bytes or room came, for which an append may wait: offer it again, or ask the leader for it.
     OfferAgain {

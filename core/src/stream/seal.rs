@@ -237,12 +237,16 @@ impl Stream {
             let what = format!("it is of stream {}, this one is {}", position.instance, self.instance);
             return Some(Refusal::ForeignPosition(what));
         }
+        if !self.owes(common) {
+            // Where it begins is decided yet.
+            return None;
+        }
         if self.ahead_of_authority(position) {
             // What is kept here may be of another end.
             return None;
         }
         let above = self.above_seal(common, position);
-        above.or_else(|| self.below_what_is_kept(position.sequence))
+        above.or_else(|| self.below_what_is_kept(self.begins_at(common, position.sequence)))
     }
 
     /// Whether a position was given under an authority of which this member does not know: its disk was taken back, or it is yet to hear of a seal.

@@ -1,10 +1,22 @@
 //! What a stream's log says when it is applied: the same at all ends.
 
+use alloc::vec::Vec;
+
 use super::entry::{Batch, Entry};
 use super::parts::{self, Opening};
 use super::writers::{WriterAt, Writers};
-use crate::ends::TARGETS_MAX;
-use crate::id::{BootId, LogIndex, Sequence, SessionEpoch, WriterId};
+use crate::ends::{Late, TARGETS_MAX};
+use crate::id::{BootId, LogIndex, NodeId, Sequence, SessionEpoch, WriterId};
+
+/// A target that came while the stream was open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Joined {
+    /// Its place among the targets.
+    pub(super) place: usize,
+    pub(super) node: NodeId,
+    /// What it owes.
+    pub(super) late: Late,
+}
 
 /// The state after the entries up to `applied`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,6 +37,8 @@ pub(super) struct LogState {
     pub(super) drained: Option<(usize, Sequence)>,
     /// A message of which some parts are taken.
     pub(super) open: Opening,
+    /// The targets that came later, in that order; most streams have none.
+    pub(super) joined: Vec<Joined>,
 }
 
 /// What an entry did.
@@ -44,12 +58,41 @@ pub(super) enum Effect {
     Draining { place: usize },
     /// The target at that place is out.
     Detached { place: usize },
+    /// A node is a target, at that place; or is none, and out.
+    Joined { place: usize, declined: bool },
 }
 
 impl LogState {
     /// Whether the target at that place was taken out.
     pub(super) fn is_out(&self, place: usize) -> bool {
         place < TARGETS_MAX && self.out & 1 << place != 0
+    }
+
+    /// The targets that came later, in that order.
+    pub(super) fn joined(&self) -> &[Joined] {
+        &self.joined
+    }
+
+    /// Another one comes.
+    pub(super) fn join(&mut self, joined: Joined) {
+        self.joined.push(joined);
+    }
+
+    /// As if nobody had come later.
+    pub(super) fn forget_joined(&mut self) {
+        self.joined.clear();
+    }
+
+    /// The targets that came up to one at that place, as a later state of the same log has them.
+    pub(super) fn join_as(&mut self, later: &Self, place: usize) {
+        later.joined().iter().filter(|joined| joined.place == place).for_each(|joined| self.join(*joined));
+    }
+
+    /// A node that joins behind that message, by an entry that follows what is applied here. It stands where a message ends, and not above the end.
+    pub(super) fn joining(&self, place: usize, node: NodeId, behind: Option<Sequence>) -> Joined {
+        let joined = self.ended();
+        let behind = behind.map_or(joined, |behind| behind.min(joined));
+        Joined { place, node, late: Late { behind, joined } }
     }
 
     /// The last message that a target has to process, if it is being drained.
@@ -71,6 +114,7 @@ impl LogState {
             (self.taken < earlier.taken, "messages"),
             (self.session < earlier.session, "a session of the source"),
             (!ended, "completions"),
+            (self.joined().len() < earlier.joined().len(), "a target that joined"),
             (earlier.writers.iter().any(|writer| fewer(&writer)), "messages of a writer"),
         ];
         lost.into_iter().find(|(lost, _)| *lost).map(|(_, what)| what)
@@ -111,11 +155,17 @@ impl LogState {
             &Entry::Detach { place } if place < TARGETS_MAX && !self.is_out(place) => {
                 Effect::Detached { place }
             }
+            &Entry::Join { place, node, declined, .. }
+                if self.joined().iter().all(|joined| joined.node != node)
+                    && self.joined().last().is_none_or(|last| last.place + 1 == place) =>
+            {
+                Effect::Joined { place, declined }
+            }
             _ => Effect::Nothing,
         }
     }
 
-    /// Moves on by one entry. `batch` is the one that was taken, if one was.
+    /// Moves on by one entry. `batch` is the one that was taken, if one was; who joined is noted by whoever knows who that is.
     pub(super) fn advance(&mut self, index: LogIndex, effect: Effect, batch: Option<&Batch>) {
         assert!(index > self.applied, "S1: entry {index} is applied after {}", self.applied);
         self.applied = index;
@@ -138,6 +188,7 @@ impl LogState {
             }
             Effect::Closed { writer } => self.writers.close(writer),
             Effect::Draining { place } => self.drained = Some((place, self.ended())),
+            Effect::Joined { place, declined } => self.out |= u64::from(declined) << place,
             Effect::Detached { place } => {
                 self.out |= 1 << place;
                 self.drained.take_if(|(drained, _)| *drained == place);

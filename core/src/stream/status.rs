@@ -21,7 +21,8 @@ impl Streams {
     pub fn status(&self) -> Vec<StreamStatus> {
         let each = self.directory.iter().map(|(&instance, open)| {
             let mut status = StreamStatus::between(&open.ends, open.name.clone(), instance);
-            if let Some(stream) = self.streams.get(&instance) {
+            // What is kept may be of a life of which the mesh did not tell this node yet since it started: it takes no part then.
+            if let Some(stream) = self.streams.get(&instance).filter(|stream| stream.part != Part::Unknown) {
                 stream.fill(&self.common, &mut status);
             }
             status
@@ -41,7 +42,9 @@ impl Streams {
         let served = || Served {
             instance,
             authority: stream.map(|stream| stream.authority()).unwrap_or_default(),
-            gone: stream.map(|stream| stream.floor.taken).unwrap_or_default(),
+            gone: stream
+                .map(|stream| stream.floor.taken.max(stream.owes_behind(&self.common)))
+                .unwrap_or_default(),
             taken: stream.map(|stream| stream.head.taken).unwrap_or_default(),
         };
         Ok(open.ends.targets.contains(&self.common.own).then(served))
@@ -92,10 +95,10 @@ impl Stream {
             status.processed = self.target.mark_durable;
             status.handler = self.target.handler.as_ref().map(|handler| handler.token);
         }
-        for (place, target) in status.targets.iter_mut().enumerate() {
+        for target in &mut status.targets {
             let own = self.part == Part::Target && self.peer(target.node).is_none();
-            let mark =
-                if own { self.target.mark_durable } else { self.heard.get(place).min(self.head.taken) };
+            let heard = self.ends.place(target.node).map(|place| self.heard.get(place)).unwrap_or_default();
+            let mark = if own { self.target.mark_durable } else { heard.min(self.head.taken) };
             target.processed = mark.max(self.head.released);
             target.reached = own || self.peer(target.node).is_some_and(Peer::stands);
             target.handler = status.handler.filter(|_| own);

@@ -11,7 +11,6 @@ use bytes::Bytes;
 use super::admit::Admission;
 use super::common::{Common, Load, Work};
 use super::member::{Part, Stream};
-use super::peer::Peer;
 use super::restoring::Restoring;
 use super::source::Wish;
 use super::store::{forget, forget_parked, forget_staged, space};
@@ -34,7 +33,9 @@ use crate::work::Done;
 #[derive(Clone, Debug)]
 pub(super) struct Open {
     pub(super) name: String,
+    /// With those who came later.
     pub(super) ends: Arc<Ends>,
+    pub(super) opened: Arc<Ends>,
 }
 
 /// All streams of a node.
@@ -519,8 +520,17 @@ impl Streams {
 
     fn opened(&mut self, now: Now, name: String, instance: StreamInstance, ends: Ends) {
         self.names.insert(name.clone(), instance);
-        let ends = Arc::new(ends);
-        self.directory.insert(instance, Open { name: name.clone(), ends: Arc::clone(&ends) });
+        let opened = Arc::new(ends);
+        // It may be told twice, and who came later was told already.
+        let known = self.directory.remove(&instance).map(|open| open.ends);
+        let ends = known.unwrap_or_else(|| Arc::clone(&opened));
+        self.directory.insert(instance, Open { name, ends, opened });
+        self.take_part(now, instance);
+    }
+
+    /// Begins to take part in a stream, if this node is an end of it, or is about to be.
+    pub(super) fn take_part(&mut self, now: Now, instance: StreamInstance) {
+        let Some(Open { name, ends, opened }) = self.directory.get(&instance).cloned() else { return };
         let own = self.common.own;
         if !ends.has(own) || self.is_out(instance) {
             return;
@@ -531,8 +541,8 @@ impl Streams {
             if stream.part != Part::Unknown {
                 return None;
             }
-            stream.peers = ends.members().filter(|&node| node != own).map(Peer::new).collect();
-            stream.ends = ends;
+            (stream.ends, stream.opened) = (Arc::clone(&opened), opened);
+            stream.follow_ends(own);
             if own == stream.ends.source {
                 stream.part = Part::Source;
                 stream.begin_source(common);
@@ -541,6 +551,10 @@ impl Streams {
                 stream.part = Part::Target;
                 stream.begin_target(common, now);
                 stream.left_out(common);
+                if !stream.opened.has(own) {
+                    // What its log appends may have come before this node heard that it is a target (B1).
+                    common.emit(Output::OfferAgain { instance });
+                }
             }
             Some(core::mem::take(&mut stream.early))
         });

@@ -11,10 +11,10 @@ use super::entry::{Batch, Entry, Identity, Part, Span};
 use super::marks::Marks;
 use super::message::{Body, Data, Malformed, Message, Standing};
 use super::parts::{Open, Opening};
-use super::state::LogState;
+use super::state::{Joined, LogState};
 use super::writers::Writers;
 use crate::digest::Digest;
-use crate::ends::TARGETS_MAX;
+use crate::ends::{Late, TARGETS_MAX};
 use crate::id::{
     AuthorityEpoch, BootId, LogIndex, MessageId, NodeId, Sequence, SessionEpoch, StreamInstance, WriterId,
     WriterSequence,
@@ -178,6 +178,12 @@ fn entry_proto(entry: &Entry) -> proto::Entry {
         }
         Entry::Drain { place } => Kind::Drain(proto::Drain { place: *place as u32 }),
         Entry::Detach { place } => Kind::Detach(proto::Detach { place: *place as u32 }),
+        &Entry::Join { place, node, behind, declined } => Kind::Join(proto::Join {
+            place: place as u32,
+            node: id_bytes(node.to_bytes()),
+            behind: behind.map(|behind| behind.0),
+            declined,
+        }),
     };
     proto::Entry { kind: Some(kind) }
 }
@@ -190,6 +196,10 @@ pub(super) fn decode_entry(data: &[u8]) -> Decoded<Entry> {
     entry(proto::Entry::decode(data).map_err(|_| Malformed("not an entry"))?)
 }
 
+fn node(bytes: &[u8]) -> Decoded<NodeId> {
+    NodeId::from_slice(bytes).ok_or(Malformed("a node id is not 16 bytes"))
+}
+
 /// A place among the targets.
 fn place(found: u32) -> Decoded<usize> {
     let place = found as usize;
@@ -200,7 +210,7 @@ fn entry(found: proto::Entry) -> Decoded<Entry> {
     use proto::entry::Kind;
     Ok(match found.kind.ok_or(Malformed("an entry of an unknown kind"))? {
         Kind::Session(session) => Entry::Session {
-            source: NodeId::from_slice(&session.source).ok_or(Malformed("a node id is not 16 bytes"))?,
+            source: node(&session.source)?,
             boot: boot(&session.boot)?,
             follows: SessionEpoch(number(session.follows)?),
         },
@@ -216,6 +226,12 @@ fn entry(found: proto::Entry) -> Decoded<Entry> {
         Kind::CloseWriter(close) => Entry::CloseWriter { writer: writer(&close.writer)? },
         Kind::Drain(drain) => Entry::Drain { place: place(drain.place)? },
         Kind::Detach(detach) => Entry::Detach { place: place(detach.place)? },
+        Kind::Join(join) => Entry::Join {
+            place: place(join.place)?,
+            node: node(&join.node)?,
+            behind: join.behind.map(sequence).transpose()?,
+            declined: join.declined,
+        },
     })
 }
 
@@ -347,8 +363,23 @@ pub(super) fn encode_state(stored: &Stored) -> Bytes {
         out: state.out,
         drained: state.drained.map(|(place, upto)| proto::Drained { place: place as u32, upto: upto.0 }),
         open: state.open.as_deref().map(open_proto),
+        joined: state.joined().iter().map(joined_proto).collect(),
     };
     stored.encode_to_vec().into()
+}
+
+fn joined_proto(joined: &Joined) -> proto::Joined {
+    proto::Joined {
+        place: joined.place as u32,
+        node: id_bytes(joined.node.to_bytes()),
+        behind: joined.late.behind.0,
+        at: joined.late.joined.0,
+    }
+}
+
+fn joined(found: &proto::Joined) -> Decoded<Joined> {
+    let late = Late { behind: sequence(found.behind)?, joined: sequence(found.at)? };
+    Ok(Joined { place: place(found.place)?, node: node(&found.node)?, late })
 }
 
 fn open_proto(open: &Open) -> proto::OpenMessage {
@@ -391,7 +422,11 @@ pub(super) fn decode_state(bytes: &[u8]) -> Decoded<Stored> {
     for entry in &found.writers {
         writers.restore(writer(&entry.writer)?, number(entry.last)?, entry.closed);
     }
-    let state = LogState {
+    let joined: Vec<Joined> = found.joined.iter().map(joined).collect::<Decoded<_>>()?;
+    if joined.windows(2).any(|pair| pair[0].place + 1 != pair[1].place) {
+        return Err(Malformed("targets that joined do not follow each other"));
+    }
+    let mut state = LogState {
         applied: LogIndex(number(found.applied)?),
         session: SessionEpoch(number(found.session)?),
         boot: boot(&found.boot)?,
@@ -405,7 +440,9 @@ pub(super) fn decode_state(bytes: &[u8]) -> Decoded<Stored> {
             .map(|drained| Ok((place(drained.place)?, sequence(drained.upto)?)))
             .transpose()?,
         open: open(found.open)?,
+        ..LogState::default()
     };
+    joined.into_iter().for_each(|joined| state.join(joined));
     if state.out >> TARGETS_MAX != 0 {
         return Err(Malformed("a target out of range"));
     }

@@ -184,7 +184,7 @@ pub struct Life {
 }
 
 impl Life {
-    /// The position of a handler that has processed nothing of it.
+    /// The position of a handler that has processed nothing of it. At a target that was added while the stream was open, that is where this begins.
     #[must_use]
     pub const fn beginning(&self) -> Position {
         self.after(Sequence(0))

@@ -157,6 +157,11 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
         Refusal::Members(MembersRefusal::NotTarget(_) | MembersRefusal::NoReason) => {
             (Code::InvalidArgument, Reason::MembersStay, "`wattle stream list` shows source and targets")
         }
+        Refusal::Members(
+            MembersRefusal::NotKept { .. } | MembersRefusal::AboveEnd { .. } | MembersRefusal::NoMessage,
+        ) => {
+            (Code::OutOfRange, Reason::MembersStay, "`--from first-kept` begins with the first that is kept")
+        }
         Refusal::Members(_) => (Code::FailedPrecondition, Reason::MembersStay, ""),
         Refusal::Flow(refusal) => super::flow::classify(refusal),
         Refusal::TakenOut(_) => (
@@ -552,6 +557,7 @@ mod tests {
             Refusal::SealedOut(text()),
             Refusal::Members(MembersRefusal::LastTarget(text())),
             Refusal::Members(MembersRefusal::UnderWay(text())),
+            Refusal::Members(MembersRefusal::NotKept { start: Sequence(2), first: Sequence(5) }),
             Refusal::Flow(FlowRefusal::WrongTenant {
                 stream: text(),
                 tenant: Tenant::default(),

@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use clap::Args;
+use wattle_proto::api::add_target::Start;
 use wattle_proto::api::change_client_data_stream_members_request::Change;
-use wattle_proto::api::{ChangeClientDataStreamMembersRequest, DetachTarget, DrainTarget, StreamMembers};
+use wattle_proto::api::{
+    AddTarget, ChangeClientDataStreamMembersRequest, DetachTarget, DrainTarget, StreamMembers,
+};
 
 use super::commands::Desk;
 use super::flow::TenantArgs;
@@ -34,21 +37,45 @@ pub(super) struct MembersArgs {
     /// What is published later it need not process. If it is lost before it comes to that, it can still be detached.
     #[arg(long, value_name = "NODE")]
     drain: Option<String>,
+    /// Have a member of the mesh become a target, which is no end of the stream and never was: name or id
+    ///
+    /// It is brought up with what the stream keeps, and then handed everything from its start on. From its joining on a message is completed by all only if it has
+    /// processed it, too. Until it has joined nothing is let go from its start on; should it be lost before that, `--detach` takes the change back.
+    #[arg(long, value_name = "NODE", conflicts_with_all = ["detach", "drain"])]
+    add: Option<String>,
+    /// With which message it begins: `first-kept`, `now`, or the number of one that is kept
+    #[arg(long, value_name = "START", requires = "add", default_value = "first-kept", value_parser = start)]
+    from: Start,
     /// Why, for whoever looks at the stream later
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
 }
 
+/// With which message a target begins.
+fn start(text: &str) -> Result<Start, String> {
+    match text {
+        "first-kept" => Ok(Start::FirstKept(true)),
+        "now" => Ok(Start::Now(true)),
+        number => number.parse().ok().filter(|number| *number > 0).map(Start::Message).ok_or_else(|| {
+            "say first-kept, now, or the number of a message: they are counted from 1".to_owned()
+        }),
+    }
+}
+
 impl Desk {
     /// Asks until the change is done, or it is clear what it waits for. Without one, tells who the members are.
     pub(super) async fn members(&self, arguments: MembersArgs) -> Result<(), Failure> {
-        let MembersArgs { name, of, detach, drain, reason } = arguments;
+        let MembersArgs { name, of, detach, drain, add, from, reason } = arguments;
         let seen = self.ask_status().await?;
         let names = Names::of(&seen);
+        let add = add.map(|node| {
+            let reason = reason.clone().unwrap_or_default();
+            Change::Add(AddTarget { node, start: Some(from), reason })
+        });
         let reason = reason.unwrap_or_else(|| DRAINED.to_owned());
         let detach = detach.map(|node| Change::Detach(DetachTarget { node, reason: reason.clone() }));
         let drain = drain.map(|node| Change::Drain(DrainTarget { node, reason }));
-        let Some(change) = detach.or(drain) else {
+        let Some(change) = detach.or(drain).or(add) else {
             let known = seen.streams.iter().find(|stream| stream.name == name);
             let Some(stream) = known else {
                 return Err(Failure::Failed(format!(

@@ -1,15 +1,26 @@
 //! `wattle stream members`.
 
 use serde_json::{Value, json};
-use wattle_proto::api::{MemberChange, StreamMembers, StreamStatus};
+use wattle_proto::api::{AddedTarget, MemberChange, StreamMembers, StreamStatus};
 
 use super::Names;
 use crate::api::convert::id_text;
+
+fn because(change: &MemberChange) -> String {
+    if change.reason.is_empty() { String::new() } else { format!(": {}", change.reason) }
+}
+
+/// Who joined, and with which message it begins.
+fn joined(added: &AddedTarget, names: &Names) -> Option<String> {
+    let first = added.first?;
+    Some(format!("{} was added, and is handed everything from message {first} on", names.name(&added.node)))
+}
 
 /// What is becoming of a target.
 fn under_way(change: &MemberChange, names: &Names) -> String {
     let node = names.name(&change.node);
     match change.kind.as_str() {
+        "add" => format!("{node} is being added{}", because(change)),
         "detach" => format!("{node} is being detached: {}", change.reason),
         "drain" => format!("{node} is being drained: {}", change.reason),
         other => format!("{node}: {other}: {}", change.reason),
@@ -20,6 +31,7 @@ fn under_way(change: &MemberChange, names: &Names) -> String {
 fn done(change: &MemberChange, names: &Names) -> String {
     let node = names.name(&change.node);
     match change.kind.as_str() {
+        "add" => format!("{node} was to be added, and did not join{}", because(change)),
         "detach" => format!("{node} was detached: {}", change.reason),
         "drain" => format!("{node} was drained: {}", change.reason),
         other => format!("{node}: {other}: {}", change.reason),
@@ -31,7 +43,8 @@ fn done(change: &MemberChange, names: &Names) -> String {
 pub fn changes_text(members: &StreamMembers, names: &Names) -> String {
     let out = members.out.iter().map(|out| done(out, names));
     let change = members.change.iter().map(|change| under_way(change, names));
-    out.chain(change).map(|line| format!("  members     {line}\n")).collect()
+    let joined = members.added.iter().filter_map(|added| joined(added, names));
+    joined.chain(out).chain(change).map(|line| format!("  members     {line}\n")).collect()
 }
 
 /// What somebody is told who asked for a change.
@@ -43,8 +56,13 @@ pub fn told_text(name: &str, told: &StreamMembers, names: &Names) -> String {
             under_way(change, names)
         ),
         None => {
+            let joined: Vec<String> = told.added.iter().filter_map(|added| joined(added, names)).collect();
             let out: Vec<String> = told.out.iter().map(|out| done(out, names)).collect();
-            format!("Stream {name} goes on with its other members. {}.", out.join("; "))
+            let what = [joined, out].concat().join("; ");
+            match told.out.is_empty() {
+                true => format!("Stream {name} goes on with one more. {what}."),
+                false => format!("Stream {name} goes on with its other members. {what}."),
+            }
         }
     }
 }
@@ -73,7 +91,10 @@ fn change_json(change: &MemberChange, names: &Names) -> Value {
 #[must_use]
 pub fn changes_json(members: &StreamMembers, names: &Names) -> Value {
     let out: Vec<Value> = members.out.iter().map(|out| change_json(out, names)).collect();
-    json!({ "change": members.change.as_ref().map(|change| change_json(change, names)), "out": out })
+    let first = |added: &AddedTarget| json!({ "node": names.name(&added.node), "first": added.first });
+    let added: Vec<Value> = members.added.iter().map(first).collect();
+    let change = members.change.as_ref().map(|change| change_json(change, names));
+    json!({ "change": change, "added": added, "out": out })
 }
 
 /// For programs: what somebody is told who asked for a change.

@@ -57,6 +57,11 @@ impl Handling {
         }
     }
 
+    /// It is called for what is behind this message, and nothing in front of that.
+    pub fn begins_behind(&mut self, behind: u64) {
+        self.reported = self.reported.max(behind);
+    }
+
     /// A node attached the handler, which had presented a position or none.
     ///
     /// # Errors

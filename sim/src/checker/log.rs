@@ -109,6 +109,10 @@ pub struct Logs {
     told_on_disk: BTreeSet<(usize, GroupId)>,
     /// Who votes in groups of streams in which several do.
     several: BTreeMap<GroupId, Vec<usize>>,
+    /// Who came to groups of streams that others founded.
+    came: BTreeMap<GroupId, Vec<usize>>,
+    /// The names that replicas of those bore whose disks were emptied.
+    forgotten: BTreeMap<(usize, GroupId), ReplicaId>,
     /// Who led those in which term.
     led: BTreeMap<(GroupId, Term), usize>,
     /// For replicas whose node's disk was taken back: which voters had entries of theirs on disk then, and up to where.
@@ -267,6 +271,13 @@ impl Logs {
         if self.unjudged.remove(&(node, place.group)) {
             self.could_not_be_told(node, place.group)?;
         }
+        ensure!(
+            self.forgotten.get(&(node, place.group)) != Some(&place.replica),
+            "X13",
+            "node {node} came to group {}, lost its disk, and is there as {} again, of which it remembers nothing",
+            place.group,
+            place.replica
+        );
         let memory = self.rolled_back.get(&(node, place.group));
         ensure!(
             memory != Some(&Memory::Told(place.replica, life)) || place.role != RoleName::Leader,
@@ -306,6 +317,15 @@ impl Logs {
     /// Several vote in the group of a stream: whoever starts anew asks as many as could elect it, as in the control group, not all.
     pub fn several_vote(&mut self, group: GroupId, voters: Vec<usize>) {
         self.several.insert(group, voters);
+    }
+
+    /// These come to the group of a stream that others founded: each time that they begin with nothing they bear another name (rule C5).
+    pub fn come_later(&mut self, group: GroupId, nodes: Vec<usize>) {
+        self.came.insert(group, nodes);
+    }
+
+    fn comes(&self, node: usize, group: GroupId) -> bool {
+        self.came.get(&group).is_some_and(|nodes| nodes.contains(&node))
     }
 
     /// A replica that lost something counts, and nobody told it so. In the group of a stream with one target one member votes, and asks the other
@@ -432,11 +452,21 @@ impl Logs {
         let given_up: Vec<(GroupId, Memory)> =
             places.map(|((_, group), seen)| (*group, Memory::Told(seen.place.replica, seen.life))).collect();
         for (group, memory) in given_up {
+            if let Memory::Told(replica, _) = memory
+                && self.comes(node, group)
+            {
+                self.forgotten.insert((node, group), replica);
+            }
+            self.remember_whom_it_led(node, group);
             self.before.remove(&(node, group));
             if self.rolled_back.get(&(node, group)) != Some(&Memory::Unnoticed) {
                 self.rolled_back.insert((node, group), memory);
-                // It is nobody any more, and needs no word of that.
-                self.told_on_disk.insert((node, group));
+                // It is nobody any more, and needs no word of that; but where several founded a stream's group it is a founder again under the name that follows
+                // from its node once the mesh took it in, and asks as many as could elect it.
+                match self.several.contains_key(&group) && !self.comes(node, group) {
+                    true => self.told_on_disk.remove(&(node, group)),
+                    false => self.told_on_disk.insert((node, group)),
+                };
             }
         }
     }
@@ -444,6 +474,7 @@ impl Logs {
     /// A node's disk is taken back: what nobody else had committed and on disk is void, and what it does next is looked at closely.
     pub fn rolled_back(&mut self, node: usize) {
         self.changes += 1;
+        self.forgotten.retain(|(who, _), _| *who != node);
         self.void(node);
         let seen: Vec<(GroupId, GroupPlace)> = self
             .seen

@@ -1,10 +1,10 @@
-//! Members of streams that change (X30). From outside three things are known: what the operator asked for, how each node says that the members of a stream differ
+//! Members of streams that change (X30, X32). From outside three things are known: what the operator asked for, how each node says that the members of a stream differ
 //! from its ends, and what publishers and handlers were told. Only what was asked for is done, once, in one order for everybody; who is out keeps nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use wattle_core::id::NodeId;
-use wattle_core::members::StreamMembers;
+use wattle_core::members::{Added, ChangeKind, StreamMembers};
 use wattle_core::node::status::StreamStatus;
 
 use super::{Failure, ensure};
@@ -17,9 +17,47 @@ pub struct Members {
     last: BTreeMap<usize, NodeId>,
     /// Who was taken out of each stream, as far as anybody said.
     out: BTreeMap<usize, Vec<NodeId>>,
+    /// Who was to be added.
+    asked_in: BTreeSet<(usize, NodeId)>,
+    /// Who was added to each stream, as far as anybody said, and the first message that it owes.
+    added: BTreeMap<usize, Vec<Added>>,
 }
 
 impl Members {
+    /// An operator asks for a node to be added to a stream.
+    pub fn asked_in(&mut self, stream: usize, node: NodeId) {
+        self.asked_in.insert((stream, node));
+    }
+
+    /// Somebody says who was added to a stream. Gives those of whom nobody had said before with which message they begin.
+    ///
+    /// # Errors
+    /// X32.
+    pub fn told_added(
+        &mut self,
+        stream: usize,
+        members: &StreamMembers,
+    ) -> Result<Vec<(NodeId, u64)>, Failure> {
+        for node in members.late() {
+            ensure!(
+                self.asked_in.contains(&(stream, node)),
+                "X32",
+                "stream {stream}: {node} is added, and nobody asked for that"
+            );
+        }
+        let known = self.added.entry(stream).or_default();
+        let common = known.len().min(members.added.len());
+        ensure!(
+            known[..common] == members.added[..common],
+            "X32",
+            "stream {stream}: some say that {known:?} were added, others {:?}",
+            members.added
+        );
+        let fresh = &members.added[common..];
+        known.extend(fresh);
+        Ok(fresh.iter().filter_map(|added| Some((added.node, added.first?.0))).collect())
+    }
+
     /// An operator asks for a target to be taken out of a stream.
     pub fn asked(&mut self, stream: usize, node: NodeId) {
         self.asked.insert((stream, node));
@@ -51,9 +89,11 @@ impl Members {
     pub fn told(&mut self, stream: usize, members: &StreamMembers) -> Result<Vec<NodeId>, Failure> {
         let said: Vec<NodeId> = members.out.iter().map(|out| out.node).collect();
         let change = members.change.as_ref().map(|change| change.node);
-        for &node in said.iter().chain(&change) {
+        let adds = members.change.as_ref().is_some_and(|change| matches!(change.kind, ChangeKind::Add(_)));
+        let declined = |node: NodeId| self.asked_in.contains(&(stream, node));
+        for &node in said.iter().chain(change.iter().filter(|_| !adds)) {
             ensure!(
-                self.asked.contains(&(stream, node)),
+                self.asked.contains(&(stream, node)) || declined(node),
                 "X30",
                 "stream {stream}: {node} is taken out, and nobody asked for that"
             );
@@ -87,7 +127,10 @@ impl Members {
         shown.iter().find_map(|(node, status)| {
             let keeps = out.contains(node) && status.local;
             let change = status.members.change.as_ref().filter(|change| !founded(change.node));
-            let open = change.is_some() || status.members.out.len() != out.len();
+            let added = self.added.get(&stream).map_or(0, Vec::len);
+            let open = change.is_some()
+                || status.members.out.len() != out.len()
+                || status.members.added.len() != added;
             (keeps || open).then(|| {
                 format!(
                     "stream {stream}: {out:?} were taken out, and {node} (which takes part: {}) says {:?}: waits for {:?}",
@@ -101,7 +144,7 @@ impl Members {
 #[cfg(test)]
 mod tests {
     use wattle_core::id::LogIndex;
-    use wattle_core::members::{ChangeKind, MemberChange, TakenOut};
+    use wattle_core::members::{MemberChange, TakenOut};
 
     use super::super::fixture::stream;
     use super::*;
@@ -115,7 +158,7 @@ mod tests {
             reason: reason(),
         });
         let out = out.iter().map(|&node| TakenOut { node: NodeId(node), kind, reason: reason() });
-        StreamMembers { change, out: out.collect() }
+        StreamMembers { change, out: out.collect(), ..StreamMembers::default() }
     }
 
     fn book() -> Members {

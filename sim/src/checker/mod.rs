@@ -34,6 +34,7 @@
 //! | X29 | what is told replicated was on the disks of most members, learners included |
 //! | X30 | members of a stream change as they were asked to, each change once and in one order; whoever is out is waited for no more, counts no more and keeps nothing, and those who stay hold what was told replicated |
 //! | X31 | what a publisher of a large message is told to be durable of it is held; parts that are not what the whole is called are refused |
+//! | X32 | only who was asked for is added to a stream, from one start for all who say it; it holds what was told replicated before, and is handed everything from its start on, and nothing in front of that |
 //! | X33 | a message at which a handler fails is tried so often as the policy says, and then processed or parked, never both and never neither; what is parked stays until a retry succeeds or somebody discards it, and is handed over by a retry only |
 //! | X34 | once a source said that streams are paused, nothing that is sent to it for the first time is accepted or staged before somebody asks for them to be resumed |
 //! | X35 | once a source said that a rule bounds the rate of streams, what it accepts of them within any while, first sent within it, is no more than the rate makes of that while and a second, and what came together with the last of it; a fall of the source is worth another second |

@@ -95,6 +95,12 @@ pub struct StreamLedger {
     disk_lost: bool,
     /// What targets that are to be drained have to process at least, by their places.
     drains: BTreeMap<usize, u64>,
+    /// Targets that are yet to come, a bit for each as in [`Message::held`].
+    awaited: u64,
+    /// Of those that came later, by their places.
+    late: BTreeMap<usize, members::Late>,
+    /// What was told replicated when they were asked for, by their places.
+    comes_with: BTreeMap<usize, u64>,
 }
 
 impl StreamLedger {
@@ -125,6 +131,9 @@ impl StreamLedger {
             leaving_known: false,
             disk_lost: false,
             drains: BTreeMap::new(),
+            awaited: 0,
+            late: BTreeMap::new(),
+            comes_with: BTreeMap::new(),
         }
     }
 
@@ -142,6 +151,7 @@ impl StreamLedger {
         self.delivered.resize(targets, 0);
         self.reported.resize(targets, 0);
         self.writers.iter_mut().for_each(|writer| writer.delivered.resize(targets, 0));
+        self.awaited = plan.late().fold(0, |all, place| all | 2 << place);
         self.plan = Some(plan.clone());
         self
     }
@@ -158,7 +168,7 @@ impl StreamLedger {
     pub fn completed_by(&self, left: &Left) -> u64 {
         let marks = self.reported.iter().enumerate();
         let marks: Vec<u64> = marks.map(|(place, &mark)| if left.has(place) { mark } else { 0 }).collect();
-        self.plan.as_ref().map_or(marks[0], |plan| plan.completed(&marks, |place| self.is_out(place)))
+        self.plan.as_ref().map_or(marks[0], |plan| plan.completed(&marks, |place| self.is_absent(place)))
     }
 
     /// The highest sequence that was ever delivered.
@@ -174,12 +184,13 @@ impl StreamLedger {
 
     /// Whether a message was delivered to all targets but these.
     fn everywhere_but(&self, message: &Message, gone: u64) -> bool {
-        (message.delivered | gone >> 1).count_ones() as usize == self.delivered.len()
+        (message.delivered | gone >> 1 | self.not_owed(message)).count_ones() as usize == self.delivered.len()
     }
 
     /// Whether a message was delivered to all targets that are left.
     fn wherever(&self, message: &Message, left: &Left) -> bool {
-        (0..self.delivered.len()).all(|place| !left.has(place) || message.delivered & 1 << place != 0)
+        let served = message.delivered | self.not_owed(message);
+        (0..self.delivered.len()).all(|place| !left.has(place) || served & 1 << place != 0)
     }
 
     /// The stream's life, once a node told it.
@@ -484,6 +495,7 @@ impl StreamLedger {
             return Ok(false);
         }
         self.in_front_of_end(target, writer, number, sequence)?;
+        self.is_target(target, sequence)?;
         let next = self.delivered[target] + known.parts;
         ensure!(
             sequence == next || self.source_rolled_back && sequence > next,
@@ -498,7 +510,7 @@ impl StreamLedger {
         }
         let before = self.writers[writer].delivered[target];
         ensure!(
-            number == before + 1,
+            number == before + 1 || before == 0 && self.begins_with(target, writer, number),
             "X2",
             "stream {index}: {sequence} is message {number} of writer {writer}, after {before}"
         );
@@ -535,7 +547,8 @@ impl StreamLedger {
     /// Up to where every target's handler reported success.
     #[must_use]
     pub fn success(&self) -> u64 {
-        self.reported.iter().copied().min().unwrap_or_default()
+        let there = self.reported.iter().enumerate().filter(|(place, _)| self.awaited & 2 << place == 0);
+        there.map(|(_, &mark)| mark).min().unwrap_or_default()
     }
 
     /// Whether a closed writer may be open again: the source's disk may be one from before it was closed.

@@ -15,7 +15,8 @@ const ENTRIES_PER_MESSAGE: u64 = 10;
 
 /// What a source calls completed, as many of its targets have marked on disk as its policy asks for, and what it lets go, all of them (rules F1
 /// and F2). A target that is not seen now, or whose disk may have been taken back since (`forgetful`), may have marked anything; who was lost counts no more. One that was
-/// taken out, or is to be, may have marked as much as its handler reported (`leaves`, with whether it is out), and may count no more.
+/// taken out, or is to be, may have marked as much as its handler reported (`leaves`, with whether it is out), and may count no more. Of those who come `late` it is known
+/// what they owe first, and more than stands in front of their joining, once anybody said that they came.
 ///
 /// # Errors
 /// X15.
@@ -23,6 +24,7 @@ pub fn completed_is_marked(
     statuses: &[Status],
     forgetful: impl Fn(NodeId) -> bool,
     leaves: impl Fn(StreamInstance, NodeId) -> Option<(Sequence, bool)>,
+    late: impl Fn(StreamInstance) -> Vec<(NodeId, Option<(u64, u64)>)>,
 ) -> Checked {
     let entries = |node: NodeId| {
         let own = statuses.iter().filter(move |status| status.node == node);
@@ -35,19 +37,42 @@ pub fn completed_is_marked(
                 continue;
             }
             let leaves = |node: NodeId| leaves(source.instance, node);
+            let later = late(source.instance);
+            let late = |node: NodeId| later.iter().find(|(late, _)| *late == node).map(|(_, late)| *late);
             let mark = |node: NodeId| {
                 let seen = entries(node).find(|entry| entry.instance == source.instance);
                 let seen = seen.filter(|_| !forgetful(node)).map_or(ANY, |entry| entry.processed);
-                leaves(node).map_or(seen, |(upto, _)| if forgetful(node) { ANY } else { upto })
+                let seen = leaves(node).map_or(seen, |(upto, _)| if forgetful(node) { ANY } else { upto });
+                // What is in front of its start it does not owe.
+                late(node).flatten().map_or(seen, |(first, _)| seen.max(Sequence(first - 1)))
             };
-            let left = source.targets.iter().map(|target| target.node).filter(|node| !lost(node));
+            let awaited = |node: &NodeId| late(*node) == Some(None);
+            // A source that started lately need not have heard from the mesh who came.
+            let left = source.targets.iter().map(|target| target.node);
+            let unheard =
+                later.iter().map(|&(node, _)| node).filter(|&node| !left.clone().any(|known| known == node));
+            let left = left.clone().chain(unheard);
+            let left = left.filter(|node| !lost(node) && !awaited(node));
             let marks: Vec<(NodeId, Sequence)> = left.map(|node| (node, mark(node))).collect();
             let without = |gone: &dyn Fn(NodeId) -> bool| -> Vec<(NodeId, Sequence)> {
                 marks.iter().copied().filter(|&(node, _)| !gone(node)).collect()
             };
             let stay = without(&|node| leaves(node).is_some());
             let sets = [&marks, &without(&|node| leaves(node).is_some_and(|(_, out)| out)), &stay];
-            let completed = sets.map(|marks| by_policy(&source.policy, marks));
+            // Of what is in front of a joining those decide who were there before.
+            let judged = |marks: &Vec<(NodeId, Sequence)>| {
+                let begun: Vec<_> = marks.iter().copied().filter(|&(node, _)| late(node).is_none()).collect();
+                let came: Vec<(u64, u64)> =
+                    marks.iter().filter_map(|&(node, _)| late(node).flatten()).collect();
+                let (with, without) = (by_policy(&source.policy, marks), by_policy(&source.policy, &begun));
+                let begins = came.iter().map(|&(first, _)| first).min();
+                let joined_by = came.iter().map(|&(_, by)| Sequence(by)).max().unwrap_or_default();
+                match begins {
+                    Some(begins) if !begun.is_empty() && without < Sequence(begins - 1) => without,
+                    _ => with.max(without.min(joined_by)),
+                }
+            };
+            let completed = sets.map(judged);
             let completed = completed.into_iter().max().unwrap_or_default();
             // In front of a seal those who are lost may have marked it.
             let sealed = source.seal.as_ref().map_or(Sequence(0), |seal| seal.sequence.unwrap_or(ANY));
@@ -194,17 +219,59 @@ mod tests {
         None
     }
 
+    fn nobody(_: StreamInstance) -> Vec<(NodeId, Option<(u64, u64)>)> {
+        Vec::new()
+    }
+
+    #[test]
+    fn who_comes_later_is_asked_for_what_follows_its_joining_and_holds_what_it_owes() {
+        let ends = |targets: &[u128]| {
+            let targets = targets.iter().copied().map(NodeId).collect();
+            Ends::new(NodeId(1), targets, Policy::All).unwrap()
+        };
+        let told =
+            |targets: &[u128], late: Option<(u64, u64)>, marked: u64, (completed, released): (u64, u64)| {
+                let ends = ends(targets);
+                let shown = |node: u128, processed: u64| {
+                    let mut entry = StreamStatus::between(&ends, "words".into(), StreamInstance(1));
+                    (entry.local, entry.processed) = (true, Sequence(processed));
+                    (entry.completed, entry.released) = (Sequence(completed), Sequence(released));
+                    fixture::status(node, vec![entry])
+                };
+                let later = move |_: StreamInstance| Vec::from([(NodeId(3), late)]);
+                let statuses = [shown(1, 9), shown(2, 9), shown(3, marked)];
+                completed_is_marked(&statuses, |_| false, stays, later).map_err(|failure| failure.checker)
+            };
+        let judged = |late, marked, upto| {
+            let judged = told(&[2, 3], late, marked, upto);
+            assert_eq!(told(&[2], late, marked, upto), judged, "a source that did not hear who came");
+            judged
+        };
+        assert_eq!(judged(None, 0, (9, 9)), Ok(()), "it is yet to come");
+        assert_eq!(
+            judged(Some((5, 7)), 0, (7, 4)),
+            Ok(()),
+            "in front of its joining the other alone decides"
+        );
+        assert_eq!(judged(Some((5, 7)), 0, (8, 4)), Err("X15".into()));
+        assert_eq!(judged(Some((5, 7)), 0, (7, 5)), Err("X15".into()), "what it owes is kept");
+        assert_eq!(judged(Some((5, 7)), 8, (8, 8)), Ok(()));
+    }
+
     #[test]
     fn what_is_completed_is_marked_by_a_target_that_forgot_nothing() {
         let seen = |marked| [status(1, 5, 5), status(2, marked, 4)];
-        completed_is_marked(&seen(5), |_| false, stays).unwrap();
-        assert_eq!(completed_is_marked(&seen(4), |_| false, stays).unwrap_err().checker, "X15");
-        completed_is_marked(&seen(4), |node| node == NodeId(2), stays).unwrap();
-        completed_is_marked(&seen(4)[..1], |_| false, stays).unwrap();
+        completed_is_marked(&seen(5), |_| false, stays, nobody).unwrap();
+        assert_eq!(completed_is_marked(&seen(4), |_| false, stays, nobody).unwrap_err().checker, "X15");
+        completed_is_marked(&seen(4), |node| node == NodeId(2), stays, nobody).unwrap();
+        completed_is_marked(&seen(4)[..1], |_| false, stays, nobody).unwrap();
         let leaves =
             |upto: u64| move |_: StreamInstance, node| (node == NodeId(2)).then_some((Sequence(upto), false));
-        completed_is_marked(&seen(4), |_| false, leaves(5)).unwrap();
-        assert!(completed_is_marked(&seen(4), |_| false, leaves(4)).is_err(), "nobody processed the fifth");
+        completed_is_marked(&seen(4), |_| false, leaves(5), nobody).unwrap();
+        assert!(
+            completed_is_marked(&seen(4), |_| false, leaves(4), nobody).is_err(),
+            "nobody processed the fifth"
+        );
     }
 
     #[test]
@@ -218,7 +285,8 @@ mod tests {
                 fixture::status(node, vec![entry])
             };
             let statuses = [shown(1, 9), shown(2, 6), shown(3, 0), shown(4, 4)];
-            completed_is_marked(&statuses, |node| node == NodeId(3), stays).map_err(|failure| failure.checker)
+            completed_is_marked(&statuses, |node| node == NodeId(3), stays, nobody)
+                .map_err(|failure| failure.checker)
         };
         let count = |count| Policy::Count(count);
         assert_eq!(several(count(1), 9, 4), Ok(()), "the forgetful one may have marked it");

@@ -132,6 +132,7 @@ fn streams(nodes: usize, seed: u64, from: Time, length: Time) -> Vec<StreamPlan>
             source,
             target: (source + 1 + draws.index(nodes - 1)) % nodes,
             more: Vec::new(),
+            later: Vec::new(),
             complete: CompletePlan::All,
             asked_at: source,
             opens_at: from - 5 * SECOND,

@@ -2,7 +2,7 @@
 //! targets, little else that is asked for, and in each run one thing that goes wrong with the ends of a stream.
 
 use super::contest::{FIRST, link_all};
-use super::{departures, flow, former, members, seals, stops, trouble, workload};
+use super::{additions, departures, flow, former, members, seals, stops, trouble, workload};
 use crate::event::{MILLI, SECOND};
 use crate::fault::{Condition, Fault, FaultKind, Moment, Trigger};
 use crate::plan::{Plan, PoisonPlan};
@@ -63,6 +63,10 @@ pub(super) fn plan(seed: u64) -> Plan {
                 loss(&mut plan, lost);
             }
         }
+    }
+    if plan.departures.is_empty() && plan.stops.is_empty() {
+        additions::stage(&mut plan, Draws::new(seed, Purpose::Additions, 1, 0));
+        additions::forgets(&mut plan, Draws::new(seed, Purpose::Additions, 2, 0));
     }
     flow::stage(&mut plan, Draws::new(seed, Purpose::Flow, 2, 0));
     super::sort(&mut plan);

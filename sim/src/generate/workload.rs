@@ -30,6 +30,7 @@ pub(super) fn streams(seed: u64, count: usize, fault_phase: Time) -> Vec<StreamP
                 source,
                 target,
                 more,
+                later: Vec::new(),
                 complete,
                 asked_at: draws.index(count),
                 opens_at: draws.below(fault_phase / 4),
@@ -190,7 +191,7 @@ fn publisher(seed: u64, who: usize, fault_phase: Time) -> PublisherPlan {
     }
 }
 
-fn handler(seed: u64, who: usize, fault_phase: Time) -> HandlerPlan {
+pub(super) fn handler(seed: u64, who: usize, fault_phase: Time) -> HandlerPlan {
     let mut draws = Draws::new(seed, Purpose::Handler, who as u64, u64::MAX);
     let slowest = draws.spread(10 * MICRO, 300 * MILLI);
     let interrupted = draws.pick(&[0, 0, 1, 4]);

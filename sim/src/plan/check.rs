@@ -279,9 +279,10 @@ impl Plan {
             }
             let fits = match &stream.complete {
                 CompletePlan::All => true,
-                CompletePlan::Count(count) => (1..=targets.len()).contains(&(*count as usize)),
+                CompletePlan::Count(count) => (1..=stream.opened().count()).contains(&(*count as usize)),
                 CompletePlan::Named(named) => {
-                    !named.is_empty() && named.iter().all(|node| targets.contains(node))
+                    !named.is_empty()
+                        && named.iter().all(|node| stream.opened().any(|target| target == *node))
                 }
             };
             if !fits {

@@ -1,7 +1,8 @@
 //! Changes of streams' members in a plan.
 
 use serde::{Deserialize, Serialize};
-use wattle_core::members::ChangeKind;
+use wattle_core::id::Sequence;
+use wattle_core::members::{ChangeKind, Start};
 
 use super::Plan;
 use crate::event::Time;
@@ -15,6 +16,12 @@ pub enum Change {
     Detach,
     /// It is taken out when it has processed all there is.
     Drain,
+    /// It becomes a target, and begins with the first message that is kept.
+    Add,
+    /// The same, and it begins with the next one.
+    AddNow,
+    /// The same, and it begins with this one.
+    AddAt(u64),
 }
 
 impl Change {
@@ -24,7 +31,16 @@ impl Change {
         match self {
             Self::Detach => ChangeKind::Detach,
             Self::Drain => ChangeKind::Drain,
+            Self::Add => ChangeKind::Add(Start::FirstKept),
+            Self::AddNow => ChangeKind::Add(Start::Now),
+            Self::AddAt(first) => ChangeKind::Add(Start::At(Sequence(first))),
         }
+    }
+
+    /// Whether a target comes by it.
+    #[must_use]
+    pub fn adds(self) -> bool {
+        matches!(self, Self::Add | Self::AddNow | Self::AddAt(_))
     }
 }
 
@@ -69,12 +85,25 @@ impl Plan {
             let stream = self.stream_named(&change.stream).map(|index| &self.streams[index]);
             let stream = stream.ok_or_else(|| format!("change {index} is of a stream that there is not"))?;
             let of = |other: &&ChangePlan| other.stream == change.stream;
-            let before: Vec<usize> =
-                self.changes[..index].iter().filter(of).map(|other| other.node).collect();
-            if !stream.targets().any(|node| node == change.node) || before.contains(&change.node) {
+            let before = || self.changes[..index].iter().filter(of);
+            let added: Vec<usize> =
+                before().filter(|other| other.change.adds()).map(|other| other.node).collect();
+            let out: Vec<usize> =
+                before().filter(|other| !other.change.adds()).map(|other| other.node).collect();
+            let there = stream.opened().chain(added.iter().copied());
+            if change.change.adds() {
+                let comes = stream.later.iter().any(|later| later.node == change.node);
+                if !comes || added.contains(&change.node) {
+                    return Err(format!(
+                        "change {index} adds a node that is to come to its stream by no plan, or twice"
+                    ));
+                }
+                continue;
+            }
+            if !there.clone().any(|node| node == change.node) || out.contains(&change.node) {
                 return Err(format!("change {index} is of a node that is no target of its stream then"));
             }
-            if before.len() + 2 > stream.targets().count() {
+            if out.len() + 2 > there.count() {
                 return Err(format!("change {index} leaves its stream no target"));
             }
         }

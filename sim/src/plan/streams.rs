@@ -22,6 +22,9 @@ pub struct StreamPlan {
     /// More that do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub more: Vec<TargetPlan>,
+    /// Targets that come while it is open.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub later: Vec<TargetPlan>,
     /// By whom of them a message must be processed to be completed.
     #[serde(default, skip_serializing_if = "CompletePlan::is_all")]
     pub complete: CompletePlan,
@@ -86,9 +89,21 @@ impl CompletePlan {
 }
 
 impl StreamPlan {
-    /// The nodes that process, in order.
-    pub fn targets(&self) -> impl Iterator<Item = usize> + Clone + '_ {
+    /// The nodes that process from the beginning, in order.
+    pub fn opened(&self) -> impl Iterator<Item = usize> + Clone + '_ {
         std::iter::once(self.target).chain(self.more.iter().map(|more| more.node))
+    }
+
+    /// The nodes that process, in order: those that come later stand behind the others.
+    pub fn targets(&self) -> impl Iterator<Item = usize> + Clone + '_ {
+        self.opened().chain(self.later.iter().map(|later| later.node))
+    }
+
+    /// The places of the targets that come later.
+    #[must_use]
+    pub fn late(&self) -> std::ops::Range<usize> {
+        let begun = 1 + self.more.len();
+        begun..begun + self.later.len()
     }
 
     /// More sequences than it will ever have, however often a disk forgets parts of large messages.
@@ -105,12 +120,14 @@ impl StreamPlan {
     /// Who handles at the target in that place.
     #[must_use]
     pub fn handler_at(&self, place: usize) -> &HandlerPlan {
-        place.checked_sub(1).map_or(&self.handler, |place| &self.more[place].handler)
+        let further = |place: usize| self.more.iter().chain(&self.later).nth(place);
+        place.checked_sub(1).and_then(further).map_or(&self.handler, |target| &target.handler)
     }
 
     /// All handlers.
     pub fn handlers_mut(&mut self) -> impl Iterator<Item = &mut HandlerPlan> {
-        std::iter::once(&mut self.handler).chain(self.more.iter_mut().map(|more| &mut more.handler))
+        std::iter::once(&mut self.handler)
+            .chain(self.more.iter_mut().chain(&mut self.later).map(|more| &mut more.handler))
     }
 
     /// What must have processed a message that is completed, by these marks of targets, in order. Who is `lost`, by its place, counts no more: all are

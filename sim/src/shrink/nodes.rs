@@ -129,19 +129,20 @@ fn keep_streams(plan: &mut Plan, moved: &dyn Fn(usize) -> usize, kept: &dyn Fn(u
         let (Some(source), Some(target)) = (kept(stream.source), kept(stream.target)) else { return false };
         (stream.source, stream.target, stream.asked_at) = (source, target, moved(stream.asked_at));
         let mut left = BTreeSet::from([source, target]);
-        stream.more.retain_mut(|more| {
-            let node = kept(more.node).filter(|&node| left.insert(node));
-            more.node = node.unwrap_or_default();
-            node.is_some()
-        });
+        for targets in [&mut stream.more, &mut stream.later] {
+            targets.retain_mut(|target| {
+                let node = kept(target.node).filter(|&node| left.insert(node));
+                target.node = node.unwrap_or_default();
+                node.is_some()
+            });
+        }
         stream.complete = match core::mem::take(&mut stream.complete) {
-            CompletePlan::Count(count) if count as usize <= stream.targets().count() => {
+            CompletePlan::Count(count) if count as usize <= stream.opened().count() => {
                 CompletePlan::Count(count)
             }
             CompletePlan::Named(named) => {
                 let named: Vec<usize> = named.into_iter().filter_map(kept).collect();
-                let known =
-                    !named.is_empty() && named.iter().all(|node| stream.targets().any(|t| t == *node));
+                let known = !named.is_empty() && named.iter().all(|node| stream.opened().any(|t| t == *node));
                 if known { CompletePlan::Named(named) } else { CompletePlan::All }
             }
             _ => CompletePlan::All,

@@ -23,9 +23,8 @@ pub(super) fn times(plan: &mut Plan) -> Vec<&mut Time> {
         for publisher in &mut stream.publishers {
             times.extend([&mut publisher.starts_at, &mut publisher.pause.1]);
         }
-        for handler in
-            std::iter::once(&mut stream.handler).chain(stream.more.iter_mut().map(|more| &mut more.handler))
-        {
+        let further = stream.more.iter_mut().chain(&mut stream.later).map(|target| &mut target.handler);
+        for handler in std::iter::once(&mut stream.handler).chain(further) {
             times.extend([&mut handler.attaches_at, &mut handler.service.1]);
             for interruption in &mut handler.interruptions {
                 times.extend([&mut interruption.at, &mut interruption.away]);

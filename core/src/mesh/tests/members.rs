@@ -2,7 +2,7 @@ use super::leaving::evict;
 use super::*;
 use crate::ends::Policy;
 use crate::id::{AuthorityEpoch, Sequence};
-use crate::members::{ChangeKind, MembersRefusal, MembersWish, REASON_MAX, StreamMembers};
+use crate::members::{Added, ChangeKind, MembersRefusal, MembersWish, REASON_MAX, Start, StreamMembers};
 use crate::mesh::members::MembersChanged;
 use crate::mesh::sealing::seal_without;
 use crate::mesh::state::Effect;
@@ -24,9 +24,16 @@ impl World {
         }
     }
 
+    /// Whoever leads the stream says that a node joined, and begins with that message.
+    fn joined(&mut self, host: usize, instance: StreamInstance, number: LogIndex, first: u64) {
+        let (authority, first) = (AuthorityEpoch(0), Some(Sequence(first)));
+        self.inbox.push_back((host, Input::MembersChanged { instance, authority, number, first }));
+        self.pump();
+    }
+
     fn done(&mut self, host: usize, instance: StreamInstance, number: LogIndex) {
         let authority = self.hosts[host].mesh.state.stream_of(instance).expect("open").authority();
-        self.inbox.push_back((host, Input::MembersChanged { instance, authority, number }));
+        self.inbox.push_back((host, Input::MembersChanged { instance, authority, number, first: None }));
         self.pump();
     }
 }
@@ -119,7 +126,7 @@ fn a_seal_asks_everybody_by_whom_the_group_may_decide() {
     let began = seal(&[b, d]).unwrap().expect("neither two of four nor one of three");
     assert!(began.told(&group).waits_for.contains(&c), "the group may decide with it yet");
     let (authority, number) = (AuthorityEpoch(0), state.applied);
-    let done = MembersChanged { name: "words".into(), instance, authority, number };
+    let done = MembersChanged { name: "words".into(), instance, authority, number, first: None };
     state.members_changed(world.id(0), &done).unwrap();
     assert_eq!(state.streams["words"].group(), to_be);
     state.check();
@@ -168,7 +175,7 @@ fn a_seal_does_not_count_on_who_is_yet_to_be_promoted() {
         panic!("it is under way");
     };
     let (authority, number) = (AuthorityEpoch(0), state.applied);
-    let done = MembersChanged { name: "words".into(), instance, authority, number };
+    let done = MembersChanged { name: "words".into(), instance, authority, number, first: None };
     state.members_changed(world.id(0), &done).unwrap();
     let group = state.streams["words"].group();
     assert_eq!((group.voters.len(), &group.promoted[..]), (5, &[f][..]));
@@ -186,7 +193,7 @@ fn that_a_change_is_done_is_not_recorded_while_a_seal_asks_the_members() {
     let mut state = world.hosts[0].mesh.state.clone();
     state.change_members(state.applied, &wish("c")).unwrap();
     let (number, authority) = (state.applied, AuthorityEpoch(0));
-    let done = MembersChanged { name: "words".into(), instance, authority, number };
+    let done = MembersChanged { name: "words".into(), instance, authority, number, first: None };
     let lost = |names: &[&str]| names.iter().map(|name| (*name).to_string()).collect::<Vec<_>>();
     state.seal_stream("words", &lost(&["b", "d"]), Some(instance), &[b, d]).unwrap();
     assert_eq!(state.members_changed(a, &done), Err(Refusal::Busy), "it is not known who founds the group");
@@ -196,4 +203,113 @@ fn that_a_change_is_done_is_not_recorded_while_a_seal_asks_the_members() {
     let anew = MembersChanged { authority: AuthorityEpoch(1), ..done };
     assert_eq!(state.members_changed(b, &anew), Err(Refusal::Busy));
     assert!(state.members_changed(a, &anew).is_ok());
+}
+
+fn add(target: &str) -> MembersWish {
+    MembersWish { kind: ChangeKind::Add(Start::FirstKept), reason: String::new(), ..wish(target) }
+}
+
+#[test]
+fn a_node_is_added_once_as_a_target_of_which_all_are_told() {
+    let (mut world, instance) = stream();
+    let mut ask = |wish| refused(world.change_members(1, wish));
+    assert_eq!(ask(add("a")), MembersRefusal::Source("a".into()));
+    assert_eq!(ask(add("b")), MembersRefusal::IsTarget("b".into()));
+    let from_nothing = MembersWish { kind: ChangeKind::Add(Start::At(Sequence(0))), ..add("e") };
+    assert_eq!(ask(from_nothing), MembersRefusal::NoMessage);
+    assert!(matches!(world.change_members(1, add("z")), Err(Refusal::UnknownNode(_))));
+    let e = world.id(4);
+    let members = world.change_members(2, add("e")).unwrap();
+    let change = members.change.clone().expect("under way");
+    assert_eq!((change.node, change.kind), (e, ChangeKind::Add(Start::FirstKept)));
+    for host in 0..5 {
+        assert_eq!(world.hosts[host].members[&instance], members, "at {host}");
+    }
+    assert_eq!(world.change_members(1, add("e")).unwrap(), members, "asking again tells how far it is");
+    let under_way = MembersRefusal::UnderWay("e is being added".into());
+    assert_eq!(refused(world.change_members(1, wish("c"))), under_way);
+    let drain = MembersWish { kind: ChangeKind::Drain, ..wish("e") };
+    assert_eq!(refused(world.change_members(1, drain)), under_way);
+    world.joined(0, instance, change.number, 7);
+    let after = world.hosts[3].members[&instance].clone();
+    assert_eq!(after.added, [Added { node: e, first: Some(Sequence(7)) }]);
+    assert!(after.change.is_none() && after.out.is_empty());
+    assert_eq!(world.change_members(1, add("e")).unwrap(), after, "it is one already");
+    // It may go as others do, and does not come back.
+    let change = world.change_members(1, wish("e")).unwrap().change.expect("under way");
+    world.done(0, instance, change.number);
+    assert_eq!(refused(world.change_members(1, add("e"))), MembersRefusal::WasTarget("e".into()));
+    world.restart(4);
+    world.pump();
+    assert!(!world.mesh(4).open_streams().contains(&instance));
+}
+
+#[test]
+fn an_addition_can_be_taken_back_and_counts_in_the_union_until_that_is_recorded() {
+    let (world, instance) = stream();
+    let (a, e) = (world.id(0), world.id(4));
+    let mut state = world.hosts[0].mesh.state.clone();
+    state.change_members(state.applied, &add("e")).unwrap();
+    let stream = state.streams["words"].clone();
+    let (group, without) = (stream.group(), stream.group_to_be().expect("under way"));
+    assert_eq!((group.voters.len(), without.voters.len()), (5, 4));
+    assert!(group.promoted == [e] && !without.members().any(|node| node == e));
+    let back = MembersWish { kind: ChangeKind::Detach, ..wish("e") };
+    let began = state.applied.next();
+    state.applied = began;
+    state.change_members(began, &back).unwrap();
+    assert!(state.streams["words"].group().members().any(|node| node == e), "it may have joined meanwhile");
+    state.check();
+    let done = |number, first| MembersChanged {
+        name: "words".into(),
+        instance,
+        authority: AuthorityEpoch(0),
+        number,
+        first,
+    };
+    let before = done(LogIndex(began.0 - 1), Some(Sequence(3)));
+    assert_eq!(state.members_changed(a, &before), Ok(Effect::Members { instance, changed: false }));
+    assert_eq!(state.members_changed(a, &done(began, None)), Ok(Effect::Members { instance, changed: true }));
+    assert!(
+        state.streams["words"].is_out(e) && !state.streams["words"].group().members().any(|node| node == e)
+    );
+    state.check();
+    let again = State::decode(&state.encode()).unwrap();
+    assert_eq!(again.streams, state.streams);
+}
+
+#[test]
+fn nobody_is_added_to_a_sealed_stream_and_who_was_to_be_can_be_named_lost() {
+    let (world, instance) = stream();
+    let [b, c, d, e] = [1, 2, 3, 4].map(|host| world.id(host));
+    let mut state = world.hosts[0].mesh.state.clone();
+    state.change_members(state.applied, &add("e")).unwrap();
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_string()).collect::<Vec<_>>();
+    let lost = names(&["b", "c", "d", "e"]);
+    // It is there, and cannot say where its log ends: nobody is left who would admit it.
+    state.seal_stream("words", &lost, Some(instance), &[b, c, d]).unwrap();
+    let told = state.streams["words"].sealed().expect("sealed");
+    assert!(told.lost.contains(&e) && told.waits_for == [world.id(0)]);
+    let mut other = world.hosts[0].mesh.state.clone();
+    other.seal_stream("words", &lost[..3], Some(instance), &[b, c, d]).unwrap();
+    other.streams.get_mut("words").expect("open").seal.as_mut().expect("sealed").sequence = Some(Sequence(3));
+    let refusal = other.change_members(other.applied, &add("e"));
+    assert_eq!(refusal, Err(MembersRefusal::Sealed.into()));
+}
+
+#[test]
+fn a_source_that_voted_alone_once_is_the_only_one_who_surely_votes() {
+    let mut world = World::grown(&["a", "b", "c", "d"]);
+    let request = world.command(1, open_to("words", "a", &["b", "c"], Policy::All));
+    let Some(Ok(Reply::StreamOpened { instance, .. })) = world.reply(1, request) else { panic!("not open") };
+    let change = world.change_members(1, wish("c")).unwrap().change.expect("under way");
+    world.done(0, instance, change.number);
+    let change = world.change_members(1, add("d")).unwrap().change.expect("under way");
+    world.joined(0, instance, change.number, 1);
+    let group = world.hosts[0].mesh.state.streams["words"].group();
+    assert_eq!(
+        (group.voters.len(), group.promoted.len()),
+        (3, 2),
+        "b voted, and learned, and may vote again"
+    );
 }

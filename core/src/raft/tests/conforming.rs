@@ -3,10 +3,10 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use super::harness::{Cluster, GROUP, member};
+use super::harness::{Cluster, Disk, GROUP, member};
 use crate::id::NodeId;
 use crate::planted::Planted;
-use crate::raft::{Config, Input};
+use crate::raft::{Config, Input, founding_replica};
 use crate::time::Span;
 
 fn cluster(seed: u64, size: (usize, usize, usize)) -> (Cluster, usize) {
@@ -23,10 +23,20 @@ fn with_bug(seed: u64, size: (usize, usize, usize), planted: Planted) -> (Cluste
 
 /// The owner says it as often as it takes.
 fn conform(cluster: &mut Cluster, leader: usize, voters: &[usize], out: usize) {
+    conform_with(cluster, leader, voters, &[out], &[]);
+}
+
+/// The same, with some who came later.
+fn conform_with(cluster: &mut Cluster, leader: usize, voters: &[usize], out: &[usize], learners: &[usize]) {
     let nodes =
         |places: &[usize]| -> Vec<NodeId> { places.iter().map(|&place| member(place).node).collect() };
     for _ in 0..20 {
-        let input = Input::Conform { group: GROUP, voters: nodes(voters), out: nodes(&[out]) };
+        let input = Input::Conform {
+            group: GROUP,
+            voters: nodes(voters),
+            out: nodes(out),
+            learners: nodes(learners),
+        };
         cluster.tell(leader, input);
         cluster.settle(Span::millis(200));
     }
@@ -69,6 +79,7 @@ fn nothing_is_told_while_those_who_are_left_cannot_decide() {
         group: GROUP,
         voters: [member(leader).node].into(),
         out: [member(gone).node].into(),
+        learners: [].into(),
     };
     for _ in 0..5 {
         cluster.tell(leader, input.clone());
@@ -192,4 +203,115 @@ fn who_forgets_that_it_votes_alone_is_told_so_and_copies_its_log_back() {
 #[test]
 fn an_id_that_is_needed_and_given_up_is_seen() {
     assert!(!forgets_that_it_votes_alone(Planted::only(crate::planted::Bug::NeededIdGivenUp)));
+}
+
+#[test]
+fn a_node_that_comes_learns_under_a_fresh_id_and_both_who_learn_vote_at_one_time() {
+    let (mut cluster, leader) = cluster(7, (3, 1, 1));
+    assert_eq!(leader, 0);
+    for number in 0..3 {
+        cluster.propose(leader, &format!("{number}"));
+    }
+    cluster.settle(Span::secs(1));
+    assert_eq!(cluster.commands(2).len(), 0, "it is no member, and hears nothing");
+    conform_with(&mut cluster, leader, &[], &[], &[2]);
+    let (vote, learn) = places(&cluster, leader);
+    assert_eq!((vote, learn), ([0].into(), [1, 2].into()));
+    assert_ne!(cluster.place(2).replica, founding_replica(member(2).node), "an id of its own");
+    assert_eq!(cluster.commands(2), ["0", "1", "2"]);
+    // The other one is away: nobody votes beside the one who decides.
+    cluster.crash(1);
+    cluster.propose(leader, "3");
+    cluster.settle(Span::secs(1));
+    conform_with(&mut cluster, leader, &[0, 1, 2], &[], &[2]);
+    assert_eq!(places(&cluster, leader).0, [0]);
+    assert!(cluster.replicas[leader].conforms > 0, "and nobody waits for that");
+    cluster.restart(1);
+    cluster.settle(Span::secs(5));
+    conform_with(&mut cluster, leader, &[0, 1, 2], &[], &[2]);
+    assert_eq!(places(&cluster, leader).0, [0, 1, 2]);
+    cluster.crash(leader);
+    cluster.settle(Span::secs(10));
+    assert!(cluster.leader().is_some_and(|next| next != leader), "either of them can be missed");
+}
+
+/// Nobody but the newcomer itself could say that it knows more than the others, and nobody knows whom to ask.
+#[test]
+fn who_comes_to_a_source_that_votes_alone_is_told_nothing_before_the_other_target_can_name_it() {
+    for returns in [true, false] {
+        let (mut cluster, leader) = cluster(10, (3, 1, 1));
+        cluster.propose(leader, "one");
+        cluster.settle(Span::secs(1));
+        let image = cluster.replicas[leader].disk.clone();
+        cluster.crash(1);
+        conform_with(&mut cluster, leader, &[], &[], &[2]);
+        cluster.propose(leader, "two");
+        cluster.settle(Span::secs(1));
+        assert_eq!(cluster.commands(2).len(), 0, "the other one does not know of it, silent as it is");
+        if returns {
+            cluster.restart(1);
+        } else {
+            cluster.settle(Config::default().witness_patience);
+        }
+        conform_with(&mut cluster, leader, &[], &[], &[2]);
+        assert_eq!(cluster.commands(2), ["one", "two"], "the other one is back: {returns}");
+        if returns {
+            cluster.propose(leader, "three");
+            cluster.settle(Span::secs(1));
+            cluster.take_back(leader, image);
+            cluster.settle(Span::secs(10));
+            assert_eq!(cluster.commands(leader), ["one", "two", "three"]);
+        }
+    }
+}
+
+#[test]
+fn who_forgets_that_it_came_takes_another_id_and_is_brought_up_again() {
+    let (mut cluster, leader) = cluster(8, (3, 1, 1));
+    let nothing = cluster.replicas[2].disk.clone();
+    cluster.propose(leader, "one");
+    conform_with(&mut cluster, leader, &[0, 1, 2], &[], &[2]);
+    assert_eq!(places(&cluster, leader).0, [0, 1, 2]);
+    let before = cluster.place(2).replica;
+    for disk in [nothing, Disk::default()] {
+        cluster.propose(leader, "more");
+        cluster.settle(Span::secs(1));
+        cluster.take_back(2, disk);
+        cluster.settle(Span::secs(10));
+        assert_ne!(cluster.place(2).replica, before);
+        assert_eq!(cluster.commands(2), cluster.commands(leader));
+        conform_with(&mut cluster, leader, &[0, 1, 2], &[], &[2]);
+        assert_eq!(places(&cluster, leader).0, [0, 1, 2], "and votes again");
+    }
+}
+
+#[test]
+fn who_comes_to_a_log_that_was_cut_is_sent_the_state() {
+    let (mut cluster, leader) = cluster(9, (4, 3, 0));
+    for number in 0..20 {
+        cluster.propose(leader, &format!("{number}"));
+    }
+    cluster.settle(Span::secs(1));
+    cluster.compact(leader, 2);
+    let voters: Vec<usize> = (0..4).collect();
+    conform_with(&mut cluster, leader, &voters, &[], &[3]);
+    let (vote, learn) = places(&cluster, leader);
+    assert_eq!((vote.len(), learn.len()), (4, 0));
+    cluster.propose(leader, "behind");
+    cluster.settle(Span::secs(1));
+    assert_eq!(cluster.commands(3).last().map(|data| &data[..]), Some(&b"behind"[..]));
+}
+
+/// What the configuration is when one of two learners has caught up where one votes.
+#[cfg(feature = "planted")]
+#[test]
+fn a_second_voter_beside_the_only_one_is_seen() {
+    let planted = Planted::only(crate::planted::Bug::SecondVotesFirst);
+    let (mut cluster, leader) = with_bug(7, (3, 1, 1), planted);
+    conform_with(&mut cluster, leader, &[], &[], &[2]);
+    cluster.crash(1);
+    cluster.propose(leader, "one");
+    cluster.settle(Span::secs(1));
+    conform_with(&mut cluster, leader, &[0, 1, 2], &[], &[2]);
+    assert_eq!(places(&cluster, leader).0.len(), 2);
 }

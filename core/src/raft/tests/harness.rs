@@ -13,7 +13,7 @@ use crate::level::Level;
 use crate::planted::Planted;
 use crate::raft::{
     Body, Config, Entry, EntryKind, Fence, GroupPlace, Groups, Input, Led, Message, Output, Receipt,
-    RoleName, recall,
+    RoleName, founding_replica, recall,
 };
 use crate::record::{Forget, Key, Record, Settled};
 use crate::rng::{Purpose, Rng};
@@ -147,8 +147,8 @@ impl Cluster {
             (voters..voters + learners).map(member).collect(),
         );
         for node in 0..size {
-            let founding = if node < voters + learners { founding.clone() } else { Configuration::default() };
-            cluster.founding.push(founding);
+            let founds = node < voters + learners || cluster.config.of_streams;
+            cluster.founding.push(if founds { founding.clone() } else { Configuration::default() });
             cluster.create(node);
         }
         cluster
@@ -164,11 +164,15 @@ impl Cluster {
         }
     }
 
-    /// The owner creates the group at each start; where it is already, nothing happens.
+    /// The owner creates the group at each start; where it is already, nothing happens. Who is no founder of a stream's group comes to it later.
     pub(super) fn create(&mut self, node: usize) {
-        let founding = self.founding[node].clone();
-        let (group, replica, anew) = (self.group, member(node).replica, self.replicas[node].anew);
-        self.tell(node, Input::Create { group, replica, founding, anew });
+        let (group, founding, anew) = (self.group, self.founding[node].clone(), self.replicas[node].anew);
+        let founder = founding.on(member(node).node).next().is_some();
+        let input = match self.config.of_streams && !founder {
+            true => Input::Await { group, replica: founding_replica(member(node).node), founding },
+            false => Input::Create { group, replica: member(node).replica, founding, anew },
+        };
+        self.tell(node, input);
         if let Some(fence) = self.fences.get(&node).cloned() {
             self.tell(node, Input::Fence { group: self.group, fence });
         }

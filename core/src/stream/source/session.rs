@@ -216,7 +216,7 @@ impl Stream {
                     common.reply(request, Ok(Reply::WriterClosed));
                 }
             }
-            Effect::Draining { .. } | Effect::Detached { .. } => {}
+            Effect::Draining { .. } | Effect::Detached { .. } | Effect::Joined { .. } => {}
             Effect::Nothing => self.no_op(common, entry),
         }
     }

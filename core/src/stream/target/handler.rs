@@ -387,7 +387,9 @@ impl Stream {
         now: Now,
         leader: Option<&Standing>,
     ) {
-        let Some(attaching) = self.target.attaching.as_ref().filter(|_| self.target.greeted) else { return };
+        // S28: who is yet to join learns then where it begins.
+        let ready = self.target.greeted && self.owes(common);
+        let Some(attaching) = self.target.attaching.as_ref().filter(|_| ready) else { return };
         // S25: after a start the log may not be there yet up to its mark, and parts that came to nothing may be all that stands there.
         let unread = attaching.presented.is_none() && self.sourceless() && self.target.mark > self.head.taken;
         if unread && !common.planted.has(Bug::AttachedBehindDeadTail) {
@@ -395,7 +397,8 @@ impl Stream {
         }
         // A handler stands where messages end: it has not heard of what nobody will have whole.
         let stands = || self.before_dead_tail(self.target.mark);
-        let from = attaching.presented.map_or_else(stands, |position| position.sequence);
+        let from =
+            attaching.presented.map_or_else(stands, |position| self.begins_at(common, position.sequence));
         let sealed = self.seal.as_ref().filter(|_| self.sourceless()).and_then(|seal| seal.sequence);
         let answered = leader.filter(|leader| leader.confirmed && leader.answer >= attaching.question);
         // Whoever leads knows, past a seal too: what was given under an earlier authority is held against its end besides (rule D4).

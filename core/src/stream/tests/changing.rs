@@ -21,7 +21,7 @@ use crate::time::Span;
 fn intended(which: usize) -> StreamMembers {
     let (number, kind) = (LogIndex(77), ChangeKind::Detach);
     let change = MemberChange { number, node: node(which), kind, reason: "gone".into() };
-    StreamMembers { change: Some(change), out: Vec::new() }
+    StreamMembers { change: Some(change), ..StreamMembers::default() }
 }
 
 fn drained(which: usize) -> StreamMembers {
@@ -32,11 +32,11 @@ fn drained(which: usize) -> StreamMembers {
 
 fn outcome(which: usize) -> StreamMembers {
     let out = TakenOut { node: node(which), kind: ChangeKind::Detach, reason: "gone".into() };
-    StreamMembers { change: None, out: [out].into() }
+    StreamMembers { out: [out].into(), ..StreamMembers::default() }
 }
 
 impl World {
-    fn tell_members(&mut self, to: impl IntoIterator<Item = usize>, members: &StreamMembers) {
+    pub(super) fn tell_members(&mut self, to: impl IntoIterator<Item = usize>, members: &StreamMembers) {
         for which in to {
             self.give(which, Input::Members { instance: INSTANCE, members: members.clone() });
         }

@@ -14,6 +14,7 @@ use crate::node::status::StreamStatus;
 use crate::planted::Planted;
 use crate::record::Record;
 use crate::rng::{Purpose, Rng};
+use crate::stream::store::space;
 use crate::stream::{Applied, Body, Config, Input, Message, Output, Standing, Streams};
 use crate::time::{Instant, Now, Span, Wall};
 use crate::work::perform;
@@ -31,6 +32,10 @@ pub(super) struct Member {
     pub(super) seen: Vec<u64>,
     /// Its handler reports no success.
     pub(super) stuck: bool,
+    /// The first message that it may be given.
+    pub(super) begins: u64,
+    /// Where its log is cut.
+    pub(super) base: usize,
 }
 
 pub(super) struct World {
@@ -65,6 +70,10 @@ pub(super) struct World {
     pub(super) conforms: bool,
     /// Changes of which leaders said that they are done.
     pub(super) changed: Vec<LogIndex>,
+    /// What the target of the last one owes first.
+    pub(super) first: Option<Sequence>,
+    /// Who came later and was admitted to the group.
+    pub(super) admitted: BTreeSet<usize>,
     /// What founders said was the last message.
     pub(super) settled: Vec<Sequence>,
     /// States that members took over, or did not, in that order.
@@ -75,6 +84,23 @@ pub(super) struct World {
     pub(super) said: usize,
     /// How many messages members let go that were parked.
     pub(super) parked_dropped: u64,
+}
+
+impl Member {
+    fn new(which: usize, planted: Planted) -> Self {
+        let (boot, rng) = (BootId(100 + which as u128), Rng::stream([which as u8; 32], Purpose::Stream));
+        Self {
+            streams: Streams::new(Config::default(), node(which), boot, rng, planted),
+            records: BTreeMap::new(),
+            held: 0,
+            applied: 0,
+            token: None,
+            seen: Vec::new(),
+            stuck: false,
+            begins: 1,
+            base: 0,
+        }
+    }
 }
 
 impl World {
@@ -90,21 +116,7 @@ impl World {
     pub(super) fn between(targets: usize, policy: Policy, poison: Poison, planted: Planted) -> Self {
         let ends = Ends::new(node(SOURCE), (1..=targets).map(node).collect(), policy);
         let ends = ends.and_then(|ends| ends.with_poison(poison)).expect("fits");
-        let member = |which: usize| Member {
-            streams: Streams::new(
-                Config::default(),
-                node(which),
-                BootId(100 + which as u128),
-                Rng::stream([which as u8; 32], Purpose::Stream),
-                planted,
-            ),
-            records: BTreeMap::new(),
-            held: 0,
-            applied: 0,
-            token: None,
-            seen: Vec::new(),
-            stuck: false,
-        };
+        let member = |which: usize| Member::new(which, planted);
         let mut world = Self {
             ends: ends.clone(),
             members: (0..=targets).map(member).collect(),
@@ -127,6 +139,8 @@ impl World {
             conformed: None,
             conforms: true,
             changed: Vec::new(),
+            first: None,
+            admitted: BTreeSet::new(),
             settled: Vec::new(),
             installed: Vec::new(),
             contradicted: BTreeSet::new(),
@@ -148,6 +162,27 @@ impl World {
             world.give(which, Input::Attach { request, stream: NAME.into(), presented: None, window: 100 });
         }
         world
+    }
+
+    /// A node comes that knows of the stream, and is no end of it.
+    pub(super) fn comes(&mut self) -> usize {
+        let which = self.members.len();
+        self.members.push(Member::new(which, self.planted));
+        let (name, ends) = (String::from(NAME), self.ends.clone());
+        self.give(which, Input::Opened { name, instance: INSTANCE, ends });
+        which
+    }
+
+    /// It is heard by the others, and hears them.
+    pub(super) fn meets(&mut self, which: usize) {
+        for other in (0..self.members.len()).filter(|other| *other != which) {
+            self.give(other, Input::PeerBoot { node: node(which), boot: BootId(100 + which as u128) });
+            self.give(which, Input::PeerBoot { node: node(other), boot: BootId(100 + other as u128) });
+        }
+        if let Some(leader) = self.leader {
+            let (term, leader) = (Term(self.term), Some(node(leader)));
+            self.give(which, Input::Role { instance: INSTANCE, leading: false, term, leader });
+        }
     }
 
     pub(super) fn request(&mut self) -> RequestId {
@@ -205,7 +240,7 @@ impl World {
                     delivery.messages.iter().map(|message| message.sequence.0).collect();
                 assert_eq!(
                     sequences[0],
-                    member.seen.last().map_or(1, |last| last + 1),
+                    member.seen.last().map_or(member.begins, |last| last + 1),
                     "in order, each once"
                 );
                 member.seen.extend(&sequences);
@@ -221,18 +256,20 @@ impl World {
             }
             Output::Lead { to, .. } => self.steered.push(to),
             Output::Conform { .. } if !self.conforms => {}
-            Output::Conform { instance, voters, out } => {
+            Output::Conform { instance, voters, out, learners } => {
+                self.admitted.extend(learners.iter().map(|learner| (learner.0 - 1) as usize));
                 self.conformed = Some((voters, out));
                 inputs.push_back(Input::Conforms { instance });
             }
-            Output::MembersChanged { number, .. } => self.changed.push(number),
+            Output::MembersChanged { number, first, .. } => {
+                self.changed.push(number);
+                self.first = first;
+            }
             Output::Settled { sequence, .. } => self.settled.push(sequence),
             Output::Contradicted { .. } => drop(self.contradicted.insert(which)),
             Output::Resign { .. } => drop(self.resigned.insert(which)),
-            Output::Forget(_)
-            | Output::OfferAgain { .. }
-            | Output::Compact { .. }
-            | Output::Voting { .. } => {}
+            Output::Forget(_) | Output::OfferAgain { .. } | Output::Voting { .. } => {}
+            Output::Compact { upto, .. } => member.base = upto.0 as usize,
             Output::Event(Event::ParkedDropped { count, .. }) => self.parked_dropped += count,
             Output::Installed { taken, .. } => self.installed.push(taken),
             Output::Unanswered { .. } | Output::Event(_) => {}
@@ -309,10 +346,19 @@ impl World {
         let now = self.at();
         for which in (0..self.members.len()).filter(|&which| which != leader) {
             let out = self.conformed.as_ref().is_some_and(|(_, out)| out.contains(&node(which)));
-            if self.cut.contains(&which) || self.deaf.contains(&which) || out {
+            let late = which > self.ends.targets.len() && !self.admitted.contains(&which);
+            if self.cut.contains(&which) || self.deaf.contains(&which) || out || late {
                 continue;
             }
-            let before = self.members[which].held;
+            let (base, before) = (self.members[leader].base, self.members[which].held);
+            if which > self.ends.targets.len() && self.members[which].held < base {
+                let mut records = self.members[leader].records.values();
+                let state =
+                    records.find(|record| record.key.space == space::STATE).expect("it is cut behind one");
+                let (index, data) = (LogIndex(base as u64), state.head.clone());
+                (self.members[which].held, self.members[which].applied) = (base, base);
+                self.give(which, Input::Install { instance: INSTANCE, from: node(leader), index, data });
+            }
             while let Some((_, data)) = self.log.get(self.members[which].held).cloned() {
                 let admitted =
                     data.is_none_or(|data| self.members[which].streams.admit(now, INSTANCE, &data).passes());

@@ -7,6 +7,7 @@ mod evidence;
 mod flow;
 mod handing;
 mod hostile;
+mod joining;
 mod large;
 mod limits;
 mod members;

@@ -275,7 +275,7 @@ fn planted_bugs_are_found() {
         .chain(large)
     {
         let found =
-            (0..200).any(|seed| std::panic::catch_unwind(|| run(seed, None, Planted::only(bug))).is_err());
+            (0..800).any(|seed| std::panic::catch_unwind(|| run(seed, None, Planted::only(bug))).is_err());
         assert!(found, "{bug:?} was not found");
     }
 }

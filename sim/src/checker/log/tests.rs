@@ -158,6 +158,53 @@ fn a_group_that_decides_again_is_excused_for_what_follows_only_if_nobody_who_kne
 }
 
 #[test]
+fn who_is_a_founder_again_with_an_empty_disk_need_not_hear_of_what_few_know() {
+    let again = |know: usize| {
+        let mut logs = Logs::default();
+        logs.several_vote(GROUP, vec![0, 1, 2]);
+        logs.stands(0, 0, GroupPlace { role: RoleName::Leader, ..ended(5, 2) }).unwrap();
+        for other in 1..=know {
+            logs.stands(other, 0, ended(5 + other as u128, 2)).unwrap();
+        }
+        logs.committed(1, GROUP, place(2, 1, 2)).unwrap();
+        logs.emptied(0);
+        logs.stands(0, 1, stand(5, RoleName::Verifying, 0))?;
+        logs.stands(0, 1, stand(5, RoleName::Follower, 0))?;
+        assert!(logs.excused(GROUP));
+        logs.committed(0, GROUP, place(2, 2, 8))
+    };
+    again(1).expect("it asked the other one");
+    assert_eq!(again(2).unwrap_err().checker, "X13", "whomever it asked knew");
+    let mut logs = Logs::default();
+    logs.stands(0, 0, ended(5, 2)).unwrap();
+    logs.emptied(0);
+    logs.stands(0, 1, stand(5, RoleName::Follower, 0)).unwrap();
+    assert!(!logs.excused(GROUP), "who alone votes asks all");
+}
+
+#[test]
+fn who_came_and_forgot_it_with_its_disk_bears_another_name() {
+    let begins_anew = |comes: bool, replica: u128| {
+        let mut logs = Logs::default();
+        if comes {
+            logs.come_later(GROUP, vec![0]);
+        }
+        logs.stands(0, 0, ended(5, 2)).unwrap();
+        logs.emptied(0);
+        logs.stands(0, 1, stand(replica, RoleName::Amnesic, 0))
+    };
+    begins_anew(true, 6).expect("a fresh one");
+    begins_anew(false, 5).expect("it is one of the founders");
+    assert_eq!(begins_anew(true, 5).unwrap_err().checker, "X13");
+    let mut logs = Logs::default();
+    logs.come_later(GROUP, vec![0]);
+    logs.stands(0, 0, ended(5, 2)).unwrap();
+    logs.emptied(0);
+    logs.rolled_back(0);
+    logs.stands(0, 1, ended(5, 2)).expect("its disk is one of before");
+}
+
+#[test]
 fn what_another_node_never_had_on_disk_is_void_with_the_disk_that_had_it() {
     let held = |synced: bool| {
         let mut logs = Logs::default();

@@ -33,8 +33,8 @@ impl StreamLedger {
     }
 
     fn counts_without(&self, lost: u64) -> Counts {
-        let out = self.out;
         let ends = self.delivered.len() as u32 + 1;
+        let (lost, out) = (lost | self.awaited, self.out);
         let without = lost | out | self.leaving;
         let gone = if self.leaving_known { [without; 3] } else { [lost, lost | out, without] };
         Counts { gone, ends }
@@ -50,6 +50,12 @@ impl StreamLedger {
         let counts = self.counts();
         let messages = self.writers.iter_mut().flat_map(|writer| &mut writer.messages);
         messages.for_each(|message| message.safe |= counts.enough(message.held));
+    }
+
+    /// The place of the target on a node.
+    #[must_use]
+    pub fn place_of(&self, node: usize) -> Option<usize> {
+        self.plan.as_ref()?.targets().position(|target| target == node)
     }
 
     /// The bit of an end in [`super::Message::held`].

@@ -79,7 +79,7 @@ mod tests {
         let mut stream = Plan::generate(1).streams.swap_remove(0);
         let more = |node| TargetPlan { node, handler: stream.handler.clone() };
         stream.more = (2..=targets).map(more).collect();
-        StreamPlan { source: 0, target: 1, complete, ..stream }
+        StreamPlan { source: 0, target: 1, later: Vec::new(), complete, ..stream }
     }
 
     #[test]

@@ -1,14 +1,142 @@
-//! What becomes of the ledger of a stream whose members change (X30).
+//! What becomes of the ledger of a stream whose members change (X30, X32).
 
 use wattle_core::id::Sequence;
 use wattle_core::node::command::Waited;
 
 use super::super::{Checked, ensure};
-use super::StreamLedger;
 use super::kept::most;
+use super::{Message, StreamLedger};
 use crate::plan::Change;
 
+/// A target that came later.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Late {
+    /// The first message that it owes.
+    first: u64,
+    /// More than stood in front of its joining.
+    joined_by: u64,
+}
+
 impl StreamLedger {
+    /// The target at that place came: it owes what there is from that message on.
+    ///
+    /// # Errors
+    /// X32.
+    pub fn joins(&mut self, place: usize, first: u64) -> Checked {
+        let index = self.index;
+        let known = self.late.get(&place).map(|late| late.first);
+        self.holds_what_counted(place, first)?;
+        ensure!(
+            known.is_none_or(|known| known == first),
+            "X32",
+            "stream {index}: target {place} came later, and begins with {first} for some and with {known:?} for others"
+        );
+        if known.is_some() {
+            return Ok(());
+        }
+        let messages = self.writers.iter().flat_map(|writer| &writer.messages);
+        let joined_by = messages.map(|message| message.parts.max(1) * u64::from(message.sent.max(1))).sum();
+        ensure!(
+            first <= joined_by + 1,
+            "X32",
+            "stream {index}: target {place} begins with {first}, and there are {joined_by} messages"
+        );
+        self.awaited &= !(2 << place);
+        self.late.insert(place, Late { first, joined_by });
+        self.delivered[place] = first - 1;
+        self.reported[place] = self.reported[place].max(first - 1);
+        self.count_anew();
+        Ok(())
+    }
+
+    /// An operator asks for the target on that node to come: it holds what was told replicated by then when it does.
+    pub fn may_come(&mut self, node: usize) {
+        let Some(place) = self.place_of(node).filter(|place| !self.comes_with.contains_key(place)) else {
+            return;
+        };
+        let messages = self.writers.iter().flat_map(|writer| &writer.messages);
+        let told = messages.filter(|message| message.level >= Some(Waited::Replicated));
+        let upto = told.filter_map(|message| message.sequence).max().unwrap_or_default();
+        self.comes_with.insert(place, upto);
+    }
+
+    fn holds_what_counted(&self, place: usize, first: u64) -> Checked {
+        let upto = self.comes_with.get(&place).copied().unwrap_or_default();
+        let owed = |message: &&Message| {
+            let told = message.level >= Some(Waited::Replicated) && message.parts == 1;
+            told && message.sequence.is_some_and(|sequence| (first..=upto).contains(&sequence))
+        };
+        let held = |message: &Message| message.held & 2 << place != 0 || message.delivered & 1 << place != 0;
+        let mut messages = self.writers.iter().flat_map(|writer| &writer.messages);
+        let lacks = messages.find(|message| owed(message) && !held(message));
+        ensure!(
+            lacks.is_none() || self.blind || self.disk_lost || self.late.contains_key(&place),
+            "X32",
+            "stream {}: target {place} joined, and does not hold {:?}, which was told replicated before anybody asked for it",
+            self.index,
+            lacks.and_then(|message| message.sequence)
+        );
+        Ok(())
+    }
+
+    /// Whether the target at that place is one that comes later.
+    #[must_use]
+    pub fn comes_later(&self, place: usize) -> bool {
+        self.plan.as_ref().is_some_and(|plan| plan.late().contains(&place))
+    }
+
+    /// The first message that the target at that place owes, and more than stood in front of its joining, if it came later, and as far as anybody said.
+    #[must_use]
+    pub fn late(&self, place: usize) -> Option<(u64, u64)> {
+        self.late.get(&place).map(|late| (late.first, late.joined_by))
+    }
+
+    /// The targets that need not be given a message, a bit for each by its place: it is in front of what they owe, or they are yet to come.
+    pub(super) fn not_owed(&self, message: &Message) -> u64 {
+        let in_front = |late: &Late| message.sequence.is_none_or(|sequence| sequence < late.first);
+        let late = self.late.iter().filter(|(_, late)| in_front(late));
+        late.fold(self.awaited >> 1, |all, (place, _)| all | 1 << place)
+    }
+
+    /// Somebody is handed a message.
+    ///
+    /// # Errors
+    /// X32.
+    pub(super) fn is_target(&self, place: usize, sequence: u64) -> Checked {
+        let first = self.late.get(&place).map(|late| late.first);
+        ensure!(
+            !self.comes_later(place) || first.is_some_and(|first| sequence >= first),
+            "X32",
+            "stream {}: target {place} is handed {sequence}, and begins with {first:?}",
+            self.index
+        );
+        Ok(())
+    }
+
+    /// Whether a message may be the first of a writer that a target which came later is handed: those before it are in front of what that owes.
+    pub(super) fn begins_with(&self, place: usize, writer: usize, number: u64) -> bool {
+        let Some(late) = self.late.get(&place) else { return false };
+        let before = self.writers[writer].messages.iter().take(number as usize - 1);
+        before.filter_map(|message| message.sequence).all(|sequence| sequence < late.first)
+    }
+
+    /// Whether a node is to be a target, and is none yet.
+    #[must_use]
+    pub fn is_awaited(&self, node: usize) -> bool {
+        self.end(node).is_some_and(|end| self.awaited & end != 0)
+    }
+
+    /// Whether somebody was asked for who is yet to come.
+    #[must_use]
+    pub fn may_be_joined(&self) -> bool {
+        self.comes_with.keys().any(|place| self.awaited & 2 << place != 0)
+    }
+
+    /// Whether the target at that place is out, or yet to come.
+    pub(super) fn is_absent(&self, place: usize) -> bool {
+        (self.out | self.awaited) & 2 << place != 0
+    }
+
     /// An operator wants the target on that node to be taken out: from now on it may be done without. One that is to be drained has to process at least what
     /// was told replicated before.
     pub fn may_leave(&mut self, node: usize, change: Change) {
@@ -63,7 +191,10 @@ impl StreamLedger {
                 let one = message.parts == 1;
                 let told = one && message.level >= Some(Waited::Replicated) && !served && !void;
                 ensure!(
-                    !told || self.blind || self.disk_lost || most(message.held, self.lost | self.out, ends),
+                    !told
+                        || self.blind
+                        || self.disk_lost
+                        || most(message.held, self.lost | self.out | self.awaited, ends),
                     "X30",
                     "stream {index}: node {node} is taken out, and message {number} of writer {place}, told {:?}, lies on the disks of {:b} only",
                     message.level,
@@ -94,7 +225,18 @@ impl StreamLedger {
     /// Up to where handlers reported so much success that it is completed: by all, or without those who were lost or taken out, or are being.
     pub(super) fn completed_without(&self, plan: &crate::plan::StreamPlan) -> u64 {
         let sets = [0, self.lost, self.lost | self.out, self.lost | self.out | self.may_be_gone()];
-        let by = |gone: u64| plan.completed(&self.reported, |place| gone & 2 << place != 0);
+        let late = self.late.keys().fold(0, |all, place| all | 2 << place);
+        let ends = (2u64 << self.reported.len()) - 2;
+        let by = |gone: u64| {
+            let gone = gone | self.awaited;
+            let by = |gone: u64| plan.completed(&self.reported, |place| gone & 2 << place != 0);
+            let (with, without) = (by(gone), by(gone | late));
+            // What is in front of a joining those complete who were there before, if any of them is left; and whoever came counts for nothing in front of its start.
+            let joined_by = self.late.values().map(|late| late.joined_by).max().unwrap_or_default();
+            let begins = self.late.values().map(|late| late.first).min().unwrap_or_default();
+            let others = (gone | late) & ends != ends;
+            if others && without + 1 < begins { without } else { with.max(without.min(joined_by)) }
+        };
         sets.map(by).into_iter().max().unwrap_or_default()
     }
 }

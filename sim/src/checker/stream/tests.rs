@@ -213,7 +213,7 @@ fn what_lies_behind_the_end_of_a_sealed_stream_is_void_and_nothing_else() {
 fn to_three(complete: CompletePlan) -> StreamPlan {
     let stream = crate::plan::Plan::generate(1).streams.swap_remove(0);
     let more = |node| TargetPlan { node, handler: stream.handler.clone() };
-    StreamPlan { source: 0, target: 1, more: vec![more(2), more(3)], complete, ..stream }
+    StreamPlan { source: 0, target: 1, more: vec![more(2), more(3)], later: vec![], complete, ..stream }
 }
 
 /// To two targets, of which all are to process everything.
@@ -376,4 +376,71 @@ fn each_target_sees_everything_once_and_completed_is_what_the_policy_says() {
         "X4",
         "node 2 has processed nothing"
     );
+}
+
+/// From node 0 to node 1, and to node 2 from some moment on.
+fn to_one_and_another(complete: CompletePlan) -> StreamPlan {
+    let mut stream = to_three(complete);
+    stream.later = vec![stream.more[0].clone()];
+    stream.more.clear();
+    stream
+}
+
+#[test]
+fn who_comes_later_is_handed_everything_from_its_start_and_nothing_before() {
+    let mut ledger = ledger(5).to(&to_one_and_another(CompletePlan::All));
+    let mut call = asked(1, 5);
+    ledger.receipt(1, 0, &mut call, &receipt(Waited::Accepted, (1, 5), (1, 5))).unwrap();
+    (1..=4).for_each(|at| assert_eq!(ledger.seen(0, &message(at, 0, at, 0)), Ok(true)));
+    ledger.reported(0, 4);
+    assert_eq!(broken(ledger.seen(1, &message(1, 0, 1, 0))), "X32", "it is none yet");
+    ledger.joins(1, 3).unwrap();
+    assert_eq!(broken(ledger.joins(1, 4)), "X32", "two say it otherwise");
+    assert_eq!(broken(ledger.seen(1, &message(2, 0, 2, 0))), "X32", "that is in front of its start");
+    assert_eq!(broken(ledger.seen(1, &message(4, 0, 4, 0))), "X1", "and that not the first");
+    (3..=4).for_each(|at| assert_eq!(ledger.seen(1, &message(at, 0, at, 0)), Ok(true)));
+    assert_eq!(ledger.seen(0, &message(5, 0, 5, 0)), Ok(true));
+    ledger.reported(0, 5);
+    let left = Left::all(2);
+    assert!(ledger.owed(&left).is_some(), "the fifth it owes");
+    assert_eq!(ledger.seen(1, &message(5, 0, 5, 0)), Ok(true));
+    ledger.reported(1, 5);
+    assert_eq!(ledger.owed(&left), None);
+}
+
+#[test]
+fn nothing_behind_a_joining_is_completed_by_all_without_who_came() {
+    let told = |mark: u64, numbers: (u64, u64)| {
+        let mut ledger = ledger(4).to(&to_one_and_another(CompletePlan::All));
+        ledger.reported(0, 6);
+        ledger.joins(1, 2).unwrap();
+        (5..=6).for_each(|number| ledger.sent(0, number, LEN, 0));
+        ledger.reported(1, mark);
+        let wanted = receipt(Waited::Completed, numbers, numbers);
+        ledger.receipt(1, 0, &mut asked(1, 6), &wanted).map_err(|failure| failure.checker)
+    };
+    assert_eq!(told(0, (1, 4)), Ok(()), "in front of it the other alone decides");
+    assert_eq!(told(0, (5, 5)), Err("X4".into()));
+    assert_eq!(told(5, (5, 5)), Ok(()));
+}
+
+#[test]
+fn who_came_counts_for_nothing_in_front_of_its_start_and_holds_what_counted() {
+    let mut plan = to_three(CompletePlan::Count(2));
+    plan.later = vec![TargetPlan { node: 4, handler: plan.handler.clone() }];
+    let mut ledger = ledger(4).to(&plan);
+    ledger.on_disk(0, &stored(1..=4));
+    [1, 2].iter().for_each(|&node| ledger.on_disk(node, &stored(1..=4)));
+    ledger.receipt(1, 0, &mut asked(1, 4), &receipt(Waited::Replicated, (1, 4), (1, 4))).unwrap();
+    ledger.may_come(4);
+    ledger.on_disk(4, &stored(3..=3));
+    assert_eq!(broken(ledger.joins(3, 3)), "X32", "it lacks the fourth");
+    ledger.on_disk(4, &stored(4..=4));
+    ledger.joins(3, 4).unwrap();
+    ledger.reported(0, 4);
+    ledger.reported(3, 4);
+    let wanted = receipt(Waited::Completed, (1, 3), (1, 3));
+    assert_eq!(broken(ledger.receipt(1, 0, &mut asked(1, 4), &wanted)), "X4");
+    ledger.reported(1, 3);
+    ledger.receipt(1, 0, &mut asked(1, 4), &wanted).unwrap();
 }
