@@ -58,10 +58,20 @@ impl Group {
         let committed = self.log.configured_at() <= self.commit;
         assert!(committed, "R37: the owner is told of a configuration that is not committed");
         context.out.push_back(Output::Conforms { group: self.id });
+        self.tell_where(context, learners);
         // Whoever is to vote and does not may be gone for good: nobody waits for that.
         let votes = |node: &NodeId| wanted.voters.iter().any(|member| member.node == *node);
         if !voters.iter().all(votes) {
             self.expect_voters(context, voters);
+        }
+    }
+
+    /// The owner may not have known yet who comes when that member told where it stands.
+    fn tell_where(&self, context: &mut Context<'_>, learners: &[NodeId]) {
+        let Role::Leader(leading) = &self.role else { return };
+        for progress in learners.iter().filter_map(|node| leading.progress.on(*node)) {
+            let (group, node, index) = (self.id, progress.member.node, progress.matched);
+            context.out.push_back(Output::Match { group, node, index });
         }
     }
 }

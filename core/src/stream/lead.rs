@@ -155,13 +155,15 @@ impl Stream {
     /// A member's log is durable up to `index`. That falls to 0 where another replica takes the place of one whose disk was rolled back.
     pub(super) fn matched(&mut self, common: &mut Common, now: Now, node: NodeId, index: LogIndex) {
         let Some(peer) = self.peer_mut(node) else { return };
+        let moved = peer.matched != index;
         if !common.planted.strikes(Bug::FormerReplicaHolds, || index < peer.matched) {
             peer.matched = index;
         }
         self.news(common, now);
         self.peer_holds(node, index);
         self.fire_replicated(common);
-        if self.coming().is_some() {
+        // While somebody comes, where the members stand is told again and again.
+        if moved && self.coming().is_some() {
             self.go_on_changing(common);
         }
         match self.part {
