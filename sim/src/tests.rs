@@ -28,6 +28,7 @@ fn plan(seed: u64) -> Plan {
     plan.changes.clear();
     for stream in &mut plan.streams {
         stream.more.clear();
+        stream.later.clear();
         stream.complete = CompletePlan::All;
     }
     plan.faults.retain(|fault| match &fault.kind {
@@ -381,6 +382,7 @@ fn a_mesh_of_forty_nodes_runs_and_comes_back_from_its_text() {
     plan.streams.truncate(1);
     (plan.streams[0].source, plan.streams[0].target, plan.streams[0].asked_at) = (0, 1, 0);
     plan.streams[0].more.clear();
+    plan.streams[0].later.clear();
     plan.changes.clear();
     plan.flow = None;
     let partition = FaultKind::Partition { side: (20..count).collect(), length: SECOND };

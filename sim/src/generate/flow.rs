@@ -117,12 +117,12 @@ fn falls(plan: &mut Plan, draws: &mut Draws, stream: usize, (at, length): (Time,
         return;
     }
     let crash = FaultKind::Crash { node, power: draws.percent(50), after_outputs: None, down };
-    let id = (KIND << 16) | (2 * ordinal);
-    plan.faults.push(Fault { id, when: Trigger::At(at + after), kind: crash });
+    let (id, when) = ((KIND << 16) | (2 * ordinal), Trigger::At((at + after).min(plan.fault_phase)));
+    plan.faults.push(Fault { id, when, kind: crash });
     if alone {
         let length = down + draws.spread(100 * MILLI, 2 * SECOND);
         let kind = FaultKind::Isolate { node, inbound: true, outbound: true, length };
-        plan.faults.push(Fault { id: id + 1, when: Trigger::At(at + after), kind });
+        plan.faults.push(Fault { id: id + 1, when, kind });
     }
 }
 
