@@ -49,11 +49,25 @@ impl<M: Machine> World<M> {
             out.contains(&self.processes[node].id()) || self.books.streams[stream].is_awaited(node)
         };
         if sealed.is_empty() {
-            return Left::without(plan, out, |node| self.is_away(node));
+            let left = Left::without(plan, out, |node| self.is_away(node));
+            // Whoever came back has forgotten all of it, and counts again when most of the others admitted it: they may be too few by then.
+            let forgot = |node: usize| self.is_away(node) || self.books.departures.has_parted(node);
+            let others_decide = || Left::without(plan, out, forgot).is_some() || self.is_led(stream);
+            return left.filter(|_| others_decide());
         }
         // Whoever goes on does so without the lost, and they count nowhere.
         let lost = |node: usize| sealed.contains(&self.processes[node].id()) || out(node);
         Some(Left::sealed(plan, lost))
+    }
+
+    /// Whether anybody knows who leads the group of a stream.
+    fn is_led(&self, stream: usize) -> bool {
+        let Some(instance) = self.books.streams[stream].instance() else { return false };
+        let statuses = self.processes.iter().filter_map(|process| {
+            process.machine.as_deref().and_then(|machine| machine.status(process.clock.read(self.now)))
+        });
+        let mut streams = statuses.flat_map(|status| status.streams);
+        streams.any(|entry| entry.instance == instance && entry.leader.is_some())
     }
 
     /// Who will stay broken: whom the plan says, if the others can do without them.
