@@ -557,7 +557,6 @@ mod tests {
             Refusal::SealedOut(text()),
             Refusal::Members(MembersRefusal::LastTarget(text())),
             Refusal::Members(MembersRefusal::UnderWay(text())),
-            Refusal::Members(MembersRefusal::NotKept { start: Sequence(2), first: Sequence(5) }),
             Refusal::Flow(FlowRefusal::WrongTenant {
                 stream: text(),
                 tenant: Tenant::default(),
