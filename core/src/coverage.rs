@@ -248,7 +248,6 @@ marks! {
         AskedAhead: "bytes were asked for ahead of the entry that waits";
         BytesAskedForAgain: "bytes were asked for again";
         ClosedWriterRefused: "a closed writer was refused";
-        WrongTenantNamed: "what named another tenant than a stream's was refused";
         PausedRefused: "a paused stream took nothing in";
         ThrottledRefused: "a stream took nothing in for a while, for as much as its rate allows was in";
         WriterGapRefused: "a gap in what a writer writes was refused";
@@ -264,18 +263,11 @@ marks! {
         OutboxTakenBefore: "the log held a whole batch that waited to be proposed";
         OutboxTakenInPart: "the log held part of a batch that waited to be proposed";
         Renumbered: "provisional numbers gave way when the session became current";
-        SessionCameToNothing: "a session entry came to nothing and is proposed again";
         AnotherSession: "the log told of the session of another start";
         LogReplacedByState: "a source's log was replaced by a state";
         CreditUsedUp: "a target had no room for the next batch";
         SentFromDisk: "bytes to send were read from the disk";
         SentAgain: "what made no progress was sent again";
-        FailedAgain: "a handler failed again at the message it had failed at";
-        FailingHeldUp: "a message was to be parked, and could not be";
-        MessageParked: "a message was parked";
-        ParkedRetried: "a parked message was handed over again";
-        RetriedWell: "a handler processed a message that was parked";
-        ParkedDiscarded: "a parked message was discarded";
         HandlerTakenOver: "a handler took over from another";
         PositionAwaited: "a handler stood above what its node knows";
         WindowFull: "a handler had as much as its window allows";
@@ -365,6 +357,14 @@ marks! {
         UnknownKindSkipped: "a message of a kind was skipped that only a later version knows";
     }
     Rare {
+        WrongTenantNamed: "what named another tenant than a stream's was refused";
+        SessionCameToNothing: "a session entry came to nothing and is proposed again";
+        FailedAgain: "a handler failed again at the message it had failed at";
+        FailingHeldUp: "a message was to be parked, and could not be";
+        MessageParked: "a message was parked";
+        ParkedRetried: "a parked message was handed over again";
+        RetriedWell: "a handler processed a message that was parked";
+        ParkedDiscarded: "a parked message was discarded";
         PartOfAccepted: "a part came of a message that had been accepted";
         PartOfPausedRefused: "a paused stream took no further part of a message that was begun before";
         PartsWait: "parts came faster than they could be written";

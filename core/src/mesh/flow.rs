@@ -22,8 +22,8 @@ use crate::flow::{
 use crate::id::{LogIndex, RequestId, StreamInstance};
 use crate::node::command::{Refusal, Reply};
 use crate::planted::Bug;
+use crate::rare;
 use crate::record::Record;
-use crate::sometimes;
 use crate::time::{Now, Wall};
 
 /// The rules of the mesh.
@@ -87,7 +87,7 @@ impl State {
         if of == tenant {
             return Ok(());
         }
-        sometimes!(WrongTenantNamed);
+        rare!(WrongTenantNamed);
         let (stream, tenant, named) = (stream.name.clone(), of.clone(), tenant.clone());
         Err(FlowRefusal::WrongTenant { stream, tenant, named }.into())
     }

@@ -234,7 +234,7 @@ impl Stream {
         match entry {
             Some(Entry::Session { .. }) if common.planted.has(Bug::SessionNotProposedAgain) => {}
             Some(Entry::Session { .. }) => {
-                sometimes!(SessionCameToNothing);
+                rare!(SessionCameToNothing);
                 self.source.session_proposed = false;
             }
             Some(Entry::Descriptor { epoch, first, .. })

@@ -24,7 +24,6 @@ use crate::parked::{Failing, NotParked, ParkedMessage, cut};
 use crate::planted::Bug;
 use crate::rare;
 use crate::record::Record;
-use crate::sometimes;
 use crate::time::{Now, Wall};
 
 /// The message that the handler fails at.
@@ -82,7 +81,7 @@ impl Stream {
         let troubles = self.target.troubles.get_or_insert_default();
         let before =
             troubles.failing.take().filter(|before| before.sequence == sequence && before.id == head.id);
-        sometimes!(FailedAgain, before.is_some());
+        rare!(FailedAgain, before.is_some());
         let failure = match before {
             Some(before) => Failure { attempts: before.attempts.saturating_add(1), reason, ..before },
             None => Failure { sequence, id: head.id, attempts: 1, reason, since: now.wall, parking: None },
@@ -107,7 +106,7 @@ impl Stream {
         let head = self.head_behind(done).filter(|head| head.sequence == failure.sequence);
         let Some(head) = head else { return self.try_again(common, token, failure.sequence) };
         if !self.is_to_be_parked(&failure) || self.held_up(common, &head).is_some() {
-            sometimes!(FailingHeldUp, self.is_to_be_parked(&failure));
+            rare!(FailingHeldUp, self.is_to_be_parked(&failure));
             return self.try_again(common, token, failure.sequence);
         }
         let Some(payload) = self.payload(common, head.slot) else { return };
@@ -167,7 +166,7 @@ impl Stream {
                 parked,
             },
         };
-        sometimes!(MessageParked);
+        rare!(MessageParked);
         let record = Record {
             key: parked_key(row.key),
             last_slot: 0,

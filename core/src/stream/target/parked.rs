@@ -27,7 +27,6 @@ use crate::payload::Payload;
 use crate::planted::Bug;
 use crate::rare;
 use crate::record::Record;
-use crate::sometimes;
 use crate::time::{Now, Wall};
 
 /// A message that was parked.
@@ -120,7 +119,7 @@ impl Stream {
         if let Some(retrying) = &troubles.retrying {
             return Err(ParkedRefusal::Retrying(retrying.sequence).into());
         }
-        sometimes!(ParkedRetried);
+        rare!(ParkedRetried);
         troubles.retrying =
             Some(Box::new(Retrying { sequence, token, request: Some(request), payload: None }));
         common.load(Load::Parked(self.instance, sequence, None), key);
@@ -190,7 +189,7 @@ impl Stream {
     ) {
         let Some(retrying) = self.retried_by(token, sequence) else { return rare!(FailureOutOfPlace) };
         self.take_retry();
-        sometimes!(RetriedWell);
+        rare!(RetriedWell);
         let handed = self.target.handler.as_ref().map_or(self.target.mark, |handler| handler.handed);
         if common.planted.strikes(Bug::RetryMovesPosition, || handed > self.target.mark) {
             self.move_mark(common, handed);
@@ -264,7 +263,7 @@ impl Stream {
         if retrying.is_some_and(|retrying| retrying.sequence == sequence) {
             return Err(ParkedRefusal::Retrying(sequence).into());
         }
-        sometimes!(ParkedDiscarded);
+        rare!(ParkedDiscarded);
         self.unpark(common, Some(request), sequence, Some(reason));
         Ok(())
     }
