@@ -556,6 +556,13 @@ marks! {
         OfferGaveWay: "a leader had too many offers, and dropped the last";
         OfferBehindGap: "what was offered began behind a gap";
         ForeseenEnough: "as much was asked for ahead of the log as may be at one time";
+        ReplayBelowFloor: "somebody wanted to read again what was gone";
+        ReplayOutrun: "what a replay was to be handed next was let go";
+        ReplayedInPieces: "a replay was handed a piece of a large message";
+        TimeStamped: "a leader wrote the time into the log of a stream with a retention";
+        ReplayBegun: "somebody read again what was processed and is kept";
+        HistoryGaveWay: "what was kept for its own sake went before its time, for want of room";
+        StampsThinned: "too many stamps of time were remembered";
         ReplayLeft: "a handler that replayed was gone before it had caught up";
         TargetPassed: "a target that is out, or was drained of less, took a state from behind messages that it did not process";
         SealedFromWhoIsOut: "a sealed stream goes on from the log of a target that this log takes out";

@@ -6,6 +6,7 @@ use core::fmt;
 
 use crate::flow::Rank;
 use crate::id::{NodeId, Sequence};
+use crate::retention::Retention;
 
 /// Most targets of one stream.
 pub const TARGETS_MAX: usize = 63;
@@ -93,6 +94,8 @@ pub struct Ends {
     pub policy: Policy,
     /// What becomes of a message that cannot be processed.
     pub poison: Poison,
+    /// What is kept of what all have processed.
+    pub keep: Retention,
     /// Whose it is, and what ranks it.
     pub rank: Rank,
     /// What is asked of the last of the targets, which were added while the stream was open; in that order.
@@ -119,6 +122,8 @@ pub enum BadEnds {
     Twice,
     /// The policy asks for none of the targets, for more than there are, or for another node.
     Policy,
+    /// The retention asks for more than can be counted.
+    Retention,
     /// A message is to be parked after no attempt, or after more than [`ATTEMPTS_MAX`].
     Attempts,
 }
@@ -129,6 +134,9 @@ impl fmt::Display for BadEnds {
             Self::NoTarget => f.write_str("a stream needs a target"),
             Self::TooMany => write!(f, "a stream has at most {TARGETS_MAX} targets"),
             Self::Twice => f.write_str("a stream needs different nodes: one is named twice"),
+            Self::Retention => f.write_str(
+                "a stream keeps up to 2^60 messages, 2^60 bytes and 100 years, in whole milliseconds",
+            ),
             Self::Attempts => {
                 write!(f, "a message that cannot be processed is parked after 1 to {ATTEMPTS_MAX} attempts")
             }
@@ -171,7 +179,8 @@ impl Ends {
                 if named.len() == targets.len() { Policy::All } else { Policy::Named(named) }
             }
         };
-        Ok(Self { source, targets, policy, poison: Poison::Block, rank: Rank::default(), late: Vec::new() })
+        let (poison, rank, keep) = (Poison::Block, Rank::default(), Retention::default());
+        Ok(Self { source, targets, policy, poison, keep, rank, late: Vec::new() })
     }
 
     /// The same of another rank.
@@ -191,11 +200,20 @@ impl Ends {
         }
     }
 
+    /// The same with a retention.
+    ///
+    /// # Errors
+    /// It asks for more than can be counted.
+    pub fn keeping(self, keep: Retention) -> Result<Self, BadEnds> {
+        if keep.is_valid() { Ok(Self { keep, ..self }) } else { Err(BadEnds::Retention) }
+    }
+
     /// A stream from one node to another.
     #[must_use]
     pub fn between(source: NodeId, target: NodeId) -> Self {
         let (policy, poison, rank) = (Policy::All, Poison::Block, Rank::default());
-        Self { source, targets: [target].into(), policy, poison, rank, late: Vec::new() }
+        let (keep, late) = (Retention::default(), Vec::new());
+        Self { source, targets: [target].into(), policy, poison, keep, rank, late }
     }
 
     /// The same without some of the targets. A policy that asks for these is met as if they were lost, see [`Self::completed`].
@@ -267,7 +285,11 @@ impl Ends {
             Poison::Block => None,
             Poison::Park { attempts } => Some(alloc::format!("parks after {attempts} attempts")),
         };
-        [Some(ends), poison, self.rank.words()].into_iter().flatten().collect::<Vec<String>>().join(", ")
+        [Some(ends), poison, self.keep.words(), self.rank.words()]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<String>>()
+            .join(", ")
     }
 
     /// Whether they are the same, whatever the order of the targets: it says only who of them votes.
@@ -282,6 +304,7 @@ impl Ends {
             && covers(&self.targets, &other.targets)
             && policy
             && self.poison == other.poison
+            && self.keep == other.keep
             && self.rank == other.rank
     }
 
@@ -454,12 +477,16 @@ mod tests {
         }
         assert_eq!(Poison::of(parks(3).unwrap().poison.attempts()), Poison::Park { attempts: 3 });
         assert_eq!(Poison::of(one.poison.attempts()), Poison::Block);
+        let keeps = |messages| one.clone().keeping(Retention { messages, ..Retention::default() });
+        assert!(keeps(3).unwrap().same(&keeps(3).unwrap()) && !keeps(3).unwrap().same(&one));
+        assert_eq!(keeps(u64::MAX), Err(BadEnds::Retention));
         let ranked = |priority| Rank { priority, ..Rank::default() };
         assert!(one.clone().ranked(ranked(3)).same(&one.clone().ranked(ranked(3))));
         assert!(!one.clone().ranked(ranked(3)).same(&one));
         let words = |ends: &Ends| ends.words(|node| alloc::format!("n{}", node.0));
         assert_eq!(words(&one), "n1 to n2, n3");
         assert_eq!(words(&parks(3).unwrap()), "n1 to n2, n3, parks after 3 attempts");
+        assert_eq!(words(&keeps(3).unwrap()), "n1 to n2, n3, keeps 3 messages");
         assert_eq!(words(&one.clone().ranked(ranked(3))), "n1 to n2, n3, priority 3");
         let both = parks(3).unwrap().ranked(ranked(3));
         assert_eq!(words(&both), "n1 to n2, n3, parks after 3 attempts, priority 3");

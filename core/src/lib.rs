@@ -43,6 +43,7 @@ pub mod planted;
 pub mod raft;
 pub mod record;
 pub mod recovery;
+pub mod retention;
 pub mod rng;
 pub mod route;
 pub mod sealing;

@@ -577,6 +577,14 @@ bugs! {
             "bytes go that are completed, though a target has not processed them";
         ReplicatedCountsVoters = "replicated-counts-voters":
             "replicated is told when most voters hold a message, not most members";
+        KeptByOneLimit = "kept-by-one-limit":
+            "messages go as soon as one of the limits of a retention lets them, though another wants them (S35)";
+        ReplayMovesMark = "replay-moves-mark":
+            "what a replay is done with is written down as what is processed, so that a start goes on there (S37)";
+        ReplayAheadOfHandler = "replay-ahead-of-handler":
+            "a replay is handed what the stream's handler has not processed (S37)";
+        ReplaySkipsGap = "replay-skips-gap":
+            "a replay whose next message is let go is handed what follows the gap (S37)";
         ReplicatedByPolicy = "replicated-by-policy":
             "what the policy calls completed is called replicated, though fewer than most members may hold it";
         HandlerOutlivesAuthority = "handler-outlives-authority":

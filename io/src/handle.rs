@@ -11,7 +11,7 @@ use tracing::Span;
 use wattle_core::id::{
     AttachToken, AuthorityEpoch, NodeId, RequestId, Sequence, StreamInstance, UpdateNumber,
 };
-use wattle_core::node::command::{Command, Position, Refusal, Reply};
+use wattle_core::node::command::{Command, Position, Range, Refusal, Reply};
 use wattle_core::node::output::{Delivery, Event};
 use wattle_core::node::status::{Served, Status};
 use wattle_core::update::{UpdateCommand, UpdateDelivery, UpdateKind};
@@ -186,6 +186,16 @@ impl Running {
         former: Former,
     ) -> Result<Attachment, Refusal> {
         self.attach_by(Command::Attach { stream, presented, window }, former).await
+    }
+
+    /// Reads again what this target of the stream has processed and still keeps, beside its handler and without moving anything. Deliveries come as to a handler,
+    /// verdicts make room for more, and dropping the attachment ends it. The last that comes is [`Handed::Ended`]: with [`Ended::Replayed`] behind the range, with
+    /// [`Refusal::Released`], which names where it may go on, if what it was to be handed next was let go.
+    ///
+    /// # Errors
+    /// The node's [`Refusal`]; [`Refusal::Invalid`] too when the node has stopped.
+    pub async fn replay(&self, stream: String, range: Range, window: u32) -> Result<Attachment, Refusal> {
+        self.attach_by(Command::Replay { stream, range, window }, Former::Anybody).await
     }
 
     /// Attaches this node's handler of a kind of updates, which takes over from the one before. Dropping the attachment detaches it.
@@ -417,7 +427,9 @@ pub enum Ended {
     TakenOver,
     /// The node has learnt of a higher mark, or let go of what a replay still needed. Attaching again tells where the handler goes on.
     Outrun,
-    /// The stream was closed, or has stopped on this node.
+    /// A replay handed over the last message of its range.
+    Replayed,
+    /// The stream was closed, or has stopped on this node; or what a replay was to be handed next is gone.
     Refused(Refusal),
 }
 

@@ -8,6 +8,7 @@ use wattle_core::ends::{Poison, Policy};
 use wattle_core::flow::Rank;
 use wattle_core::id::{Sequence, WriterId, WriterSequence};
 use wattle_core::node::command::{Command, Position, Reply, Waited};
+use wattle_core::retention::Retention;
 use wattle_io::handler::{Failure, Handler, Handling, Key, Life, Message, Options, Over, Progress, State};
 use wattle_io::{Running, Settings};
 
@@ -56,18 +57,9 @@ impl Pair {
 
     async fn open_to(&self, targets: &[&str]) {
         let (source, targets) = ("here".into(), targets.iter().map(|target| (*target).to_owned()).collect());
-        ask(
-            &self.here,
-            Command::OpenStream {
-                name: "words".into(),
-                source,
-                targets,
-                policy: Policy::All,
-                poison: Poison::Block,
-                rank: Rank::default(),
-            },
-        )
-        .await;
+        let (name, policy, poison) = ("words".into(), Policy::All, Poison::Block);
+        let (keep, rank) = (Retention::default(), Rank::default());
+        ask(&self.here, Command::OpenStream { name, source, targets, policy, poison, keep, rank }).await;
     }
 
     async fn close(&self) {

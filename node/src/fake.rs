@@ -17,7 +17,7 @@ use wattle_core::id::{
 };
 use wattle_core::mesh::Activity;
 use wattle_core::mesh::handlers::{DESCRIPTION, VOTERS};
-use wattle_core::node::command::{Command, Position, Receipt, Refusal, Reply, Staged, Waited};
+use wattle_core::node::command::{Command, Position, Range, Receipt, Refusal, Reply, Staged, Waited};
 use wattle_core::node::output::{Delivered, Delivery, Event};
 use wattle_core::node::status::Status;
 use wattle_core::recovery::{
@@ -69,6 +69,8 @@ struct FakeStream {
     token: u64,
     /// The mark that the node learnt of from elsewhere; handlers attached before that stand below it.
     learnt: u64,
+    /// The last message that is kept no more.
+    gone: u64,
 }
 
 impl FakeWorld {
@@ -150,6 +152,12 @@ impl FakeWorld {
         self.change();
     }
 
+    /// Messages up to that one are let go.
+    pub(crate) fn lets_go(&self, stream: &str, upto: u64) {
+        self.state().streams.get_mut(stream).expect("an open stream").gone = upto;
+        self.change();
+    }
+
     pub(crate) fn accepted(&self, stream: &str) -> usize {
         self.state().streams[stream].messages.len()
     }
@@ -224,7 +232,8 @@ impl State {
             | Command::SealStream { .. }
             | Command::ChangeMembers(_)
             | Command::Parked { .. }
-            | Command::Attach { .. } => Err(Refusal::NoQuorum),
+            | Command::Attach { .. }
+            | Command::Replay { .. } => Err(Refusal::NoQuorum),
             Command::ChangeFlow(wish) => self.flow(&wish).map(Reply::Flow),
             Command::Within { tenant, .. } if !tenant.is_default() => {
                 let (stream, named) = ("words".to_owned(), tenant);
@@ -470,7 +479,24 @@ impl World for FakeWorld {
             window: window.into(),
             learnt,
             answers: VecDeque::new(),
+            range: None,
         })
+    }
+
+    async fn replay(&self, stream: String, range: Range, window: u32) -> Result<FakeHandler, Refusal> {
+        let mut state = self.state();
+        let found = state.stream(&stream)?;
+        let (instance, first) = (found.instance, Sequence(found.gone + 1));
+        let wanted = range.from.unwrap_or(first);
+        if wanted < first {
+            return Err(Refusal::Released { wanted, first });
+        }
+        let position = Position { instance, authority: AuthorityEpoch(1), sequence: wanted.before() };
+        let (handed, token) = (position.sequence.0, AttachToken(1_000 + wanted.0));
+        let (window, learnt, range) = (window.into(), 0, Some((range, handed)));
+        drop(state);
+        let (world, answers) = (self.clone(), VecDeque::new());
+        Ok(FakeHandler { world, stream, token, position, handed, window, learnt, answers, range })
     }
 
     /// It belongs to no mesh that could have any.
@@ -586,6 +612,8 @@ pub(crate) struct FakeHandler {
     learnt: u64,
     /// Answers to failures.
     answers: VecDeque<Handed>,
+    /// It reads again: what, and up to where it is done.
+    range: Option<(Range, u64)>,
 }
 
 impl FakeHandler {
@@ -601,6 +629,21 @@ impl FakeHandler {
         if let Some(refusal) = &state.refuse {
             return Some(Some(Handed::Ended(Ended::Refused(refusal.clone()))));
         }
+        if let Some((range, done)) = self.range {
+            let next = Sequence(self.handed + 1);
+            if range.to.is_some_and(|to| next > to) {
+                return Some(Some(Handed::Ended(Ended::Replayed)));
+            }
+            if next.0 <= stream.gone {
+                let first = Sequence(stream.gone + 1);
+                let refusal = Refusal::Released { wanted: next, first };
+                return Some(Some(Handed::Ended(Ended::Refused(refusal))));
+            }
+            let upto = stream.processed.min(done + self.window).min(range.to.map_or(u64::MAX, |to| to.0));
+            let delivery = handed(stream, self.token, self.handed, upto);
+            self.handed = self.handed.max(upto);
+            return delivery;
+        }
         if stream.token != self.token.0 {
             return Some(Some(Handed::Ended(Ended::TakenOver)));
         }
@@ -609,26 +652,32 @@ impl FakeHandler {
         }
         let upto =
             (stream.messages.len() as u64).min(stream.processed.max(self.position.sequence.0) + self.window);
-        if self.handed >= upto {
-            return None;
-        }
-        let messages = (self.handed + 1..=upto)
-            .map(|sequence| {
-                let (writer, bytes) = stream.messages[sequence as usize - 1].clone();
-                Delivered {
-                    sequence: Sequence(sequence),
-                    id: MessageId(sequence.into()),
-                    writer,
-                    writer_sequence: WriterSequence(sequence),
-                    bytes,
-                    piece: None,
-                    parked: false,
-                }
-            })
-            .collect();
-        self.handed = upto;
-        Some(Some(Handed::Delivery(Delivery { token: self.token, instance: stream.instance, messages })))
+        let delivery = handed(stream, self.token, self.handed, upto);
+        self.handed = self.handed.max(upto);
+        delivery
     }
+}
+
+/// The messages behind one, up to another, if there are any.
+fn handed(stream: &FakeStream, token: AttachToken, after: u64, upto: u64) -> Option<Option<Handed>> {
+    if after >= upto {
+        return None;
+    }
+    let messages = (after + 1..=upto)
+        .map(|sequence| {
+            let (writer, bytes) = stream.messages[sequence as usize - 1].clone();
+            Delivered {
+                sequence: Sequence(sequence),
+                id: MessageId(sequence.into()),
+                writer,
+                writer_sequence: WriterSequence(sequence),
+                bytes,
+                piece: None,
+                parked: false,
+            }
+        })
+        .collect();
+    Some(Some(Handed::Delivery(Delivery { token, instance: stream.instance, messages })))
 }
 
 #[async_trait]
@@ -664,7 +713,10 @@ impl Handler for FakeHandler {
     fn verdict(&mut self, upto: Sequence) {
         let mut state = self.world.state();
         let stream = state.streams.get_mut(&self.stream).expect("attached to it");
-        if stream.token == self.token.0 {
+        if let Some((_, done)) = &mut self.range {
+            assert!(upto.0 <= self.handed, "a verdict on what was never handed over");
+            *done = upto.0.max(*done);
+        } else if stream.token == self.token.0 {
             assert!(upto.0 <= self.handed, "a verdict on what was never handed over");
             stream.processed = stream.processed.max(upto.0);
         }

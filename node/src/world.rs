@@ -3,7 +3,7 @@
 use tokio::sync::broadcast;
 use tonic::async_trait;
 use wattle_core::id::{AttachToken, NodeId, RequestId, Sequence};
-use wattle_core::node::command::{Command, Position, Refusal, Reply};
+use wattle_core::node::command::{Command, Position, Range, Refusal, Reply};
 use wattle_core::node::output::Event;
 use wattle_core::node::status::Status;
 use wattle_core::update::UpdateKind;
@@ -43,6 +43,9 @@ pub trait World: Clone + Send + Sync + 'static {
         presented: Option<Position>,
         window: u32,
     ) -> Result<Self::Handler, Refusal>;
+
+    /// Reads again what this target has processed and still keeps.
+    async fn replay(&self, stream: String, range: Range, window: u32) -> Result<Self::Handler, Refusal>;
 
     /// Attaches this node's handler of a kind of updates.
     async fn attach_updates(&self, kind: UpdateKind, window: u32) -> Result<Self::Handler, Refusal>;
@@ -132,6 +135,10 @@ impl World for wattle_io::Running {
         window: u32,
     ) -> Result<Self::Handler, Refusal> {
         Self::attach(self, stream, presented, window).await
+    }
+
+    async fn replay(&self, stream: String, range: Range, window: u32) -> Result<Self::Handler, Refusal> {
+        Self::replay(self, stream, range, window).await
     }
 
     async fn attach_updates(&self, kind: UpdateKind, window: u32) -> Result<Self::Handler, Refusal> {

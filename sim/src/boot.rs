@@ -87,6 +87,9 @@ impl<M: Machine> World<M> {
         config.raft.chunk_bytes = replication.bytes.clamp(512, config.raft.chunk_bytes);
         config.raft.log_bytes = replication.log;
         config.stream.part_bytes = content::PART_BYTES as u64;
+        // Disks are small, and so is what they hold of a stream.
+        config.stream.history_room = 64 << 10;
+        (config.stream.replays, config.stream.replay_bytes) = (4, 8 << 10);
         if self.plan.has_large() {
             config.stream.window_bytes = 8 * config.stream.part_bytes;
         }

@@ -99,6 +99,7 @@ pub fn request_of(actor: Actor, ordinal: u64) -> RequestId {
         Actor::Stopper(index) => (91, index),
         Actor::Rotator(index) => (94, index),
         Actor::Operator(index) => (160, index),
+        Actor::Reader(index) => (170, index),
     };
     RequestId(kind << (ORDINAL_BITS + INDEX_BITS) | (index as u64) << ORDINAL_BITS | ordinal)
 }
@@ -119,6 +120,7 @@ pub fn actor_of(request: RequestId) -> Option<Actor> {
         91 => Some(Actor::Stopper(index)),
         94 => Some(Actor::Rotator(index)),
         160 => Some(Actor::Operator(index)),
+        170 => Some(Actor::Reader(index)),
         _ => None,
     }
 }
@@ -271,6 +273,7 @@ mod tests {
             Actor::Rotator(3),
             Actor::Sender(1),
             Actor::Processor(7),
+            Actor::Reader(4),
         ] {
             assert_eq!(actor_of(request_of(actor, (1 << 40) - 1)), Some(actor));
         }

@@ -230,6 +230,7 @@ impl Event {
             Self::Wake { actor: Actor::Task(index), epoch } => (15, index, epoch),
             Self::Wake { actor: Actor::Publisher(index), epoch } => (16, index, epoch),
             Self::Wake { actor: Actor::Handler(index), epoch } => (17, index, epoch),
+            Self::Wake { actor: Actor::Reader(index), epoch } => (170, index, epoch),
             Self::Wake { actor: Actor::Registrar(index), epoch } => (25, index, epoch),
             Self::Wake { actor: Actor::Sender(index), epoch } => (60, index, epoch),
             Self::Wake { actor: Actor::Processor(index), epoch } => (61, index, epoch),
@@ -263,6 +264,8 @@ pub enum Actor {
     Publisher(usize),
     /// Handles.
     Handler(usize),
+    /// Reads again what is kept.
+    Reader(usize),
     /// Opens or closes a name that others open and close, too.
     Registrar(usize),
     /// Sends an update to all members.

@@ -13,6 +13,7 @@ mod links;
 mod members;
 mod moments;
 mod raft;
+mod reading;
 mod recovery;
 mod relays;
 mod rotations;

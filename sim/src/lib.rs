@@ -67,6 +67,7 @@ pub mod process;
 mod processor;
 mod publisher;
 pub mod random;
+mod reader;
 pub mod record;
 mod registrar;
 pub mod regression;

@@ -15,11 +15,13 @@ mod check;
 mod document;
 mod flow;
 mod members;
+mod reading;
 mod streams;
 mod updates;
 
 pub use flow::{FlowPlan, PausePlan, RankPlan, ScopePlan, ThrottlePlan};
 pub use members::{Change, ChangePlan};
+pub use reading::{KeepPlan, ReaderPlan};
 pub(crate) use streams::VOTERS_MOST;
 pub use streams::{CompletePlan, PoisonPlan, StreamPlan, TargetPlan};
 pub use updates::{SendPlan, Sequence, UpdatesPlan};

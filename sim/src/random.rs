@@ -95,6 +95,8 @@ pub enum Purpose {
     Region = 93,
     /// Runs about consensus alone.
     Raft = 91,
+    /// What streams keep, and who reads them again.
+    Reading = 170,
     /// Runs about streams.
     Streams = 96,
     /// Learners that others feed.

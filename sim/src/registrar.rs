@@ -4,6 +4,7 @@ use wattle_core::ends::{Poison, Policy};
 use wattle_core::flow::Rank;
 use wattle_core::id::{NodeId, RequestId};
 use wattle_core::node::command::{Command, Refusal, Reply};
+use wattle_core::retention::Retention;
 
 use crate::checker::{Told, Wished};
 use crate::desk::{Call, Desk, request_of};
@@ -28,11 +29,13 @@ impl Registrar {
         let (command, wished) = match entry.wish {
             Wish::Open { source, target } => {
                 let named = |node: usize| plan.nodes[node].name.clone();
-                let (source_name, targets) = (named(source), vec![named(target)]);
-                let (policy, poison, rank) = (Policy::All, Poison::Block, Rank::default());
-                let command =
-                    Command::OpenStream { name, source: source_name, targets, policy, poison, rank };
-                (command, Wished::Open((ids[source], ids[target])))
+                let targets = vec![named(target)];
+                let (policy, poison) = (Policy::All, Poison::Block);
+                let (keep, rank) = (Retention::default(), Rank::default());
+                let ends = (ids[source], ids[target]);
+                let source = named(source);
+                let command = Command::OpenStream { name, source, targets, policy, poison, keep, rank };
+                (command, Wished::Open(ends))
             }
             Wish::Close => (Command::CloseStream { name }, Wished::Close),
         };

@@ -122,6 +122,9 @@ impl<M: Machine> World<M> {
                     self.note_who_votes(index, stream.instance);
                 }
                 if let Some(index) = index {
+                    let short = stream.kept.short.map_or(0, |short| short.upto.0);
+                    let released = if stream.local { stream.released.0 } else { 0 };
+                    self.books.streams[index].lets_go(released, short);
                     checked = checked.and_then(|()| self.books.changed(index, &stream.members));
                 }
                 if let Some((index, sealed)) = index.zip(stream.seal.as_ref()) {

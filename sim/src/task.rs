@@ -79,6 +79,7 @@ impl Task {
                     CompletePlan::Named(named) => Policy::Named(named.iter().copied().map(name).collect()),
                 },
                 poison: Poison::of(entry.poison.as_ref().map_or(0, |poison| poison.attempts)),
+                keep: entry.keep.retention(),
                 rank: plan.rank(&entry.name),
             };
             new(plan.nodes.len() + stream, entry.asked_at, entry.opens_at, Errand::Open { stream, command })

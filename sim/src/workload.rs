@@ -17,6 +17,7 @@ use crate::pauser::Pauser;
 use crate::plan::Plan;
 use crate::processor::Processor;
 use crate::publisher::Publisher;
+use crate::reader::Reader;
 use crate::registrar::Registrar;
 use crate::rotator::Rotator;
 use crate::sealer::Sealer;
@@ -63,6 +64,7 @@ pub struct Workload {
     tasks: Vec<Task>,
     publishers: Vec<Publisher>,
     handlers: Vec<Handler>,
+    readers: Vec<Reader>,
     registrars: Vec<Registrar>,
     senders: Vec<Sender>,
     processors: Vec<Processor>,
@@ -100,6 +102,7 @@ impl Workload {
             tasks: Task::all(plan),
             publishers,
             handlers,
+            readers: Reader::all(plan),
             registrars,
             senders,
             processors,
@@ -119,6 +122,7 @@ impl Workload {
         self.tasks.iter_mut().for_each(|task| task.start(desk));
         self.publishers.iter_mut().for_each(|publisher| publisher.start(desk));
         self.handlers.iter_mut().for_each(|handler| handler.start(desk));
+        self.readers.iter_mut().for_each(|reader| reader.start(desk));
         self.registrars.iter_mut().for_each(|registrar| registrar.start(desk));
         self.senders.iter_mut().for_each(|sender| sender.start(desk));
         self.processors.iter_mut().for_each(|processor| processor.start(desk));
@@ -145,6 +149,7 @@ impl Workload {
             }
             Actor::Publisher(index) => self.publishers[index].wake(desk, epoch),
             Actor::Handler(index) => self.handlers[index].wake(desk, epoch)?,
+            Actor::Reader(index) => self.readers[index].wake(desk, epoch),
             Actor::Registrar(index) => self.registrars[index].wake(desk),
             Actor::Sender(index) => self.senders[index].wake(desk, epoch),
             Actor::Processor(index) => self.processors[index].wake(desk, epoch),
@@ -197,6 +202,7 @@ impl Workload {
             Some(Actor::Task(index)) => self.tasks[index].reply(desk, request, reply),
             Some(Actor::Publisher(index)) => self.publishers[index].reply(desk, request, reply),
             Some(Actor::Handler(index)) => self.handlers[index].reply(desk, request, reply),
+            Some(Actor::Reader(index)) => self.readers[index].reply(desk, request, reply),
             Some(Actor::Registrar(index)) => {
                 self.registrars[index].reply(desk, request, reply);
                 Ok(())
@@ -237,6 +243,9 @@ impl Workload {
     /// # Errors
     /// A broken promise.
     pub fn delivered(&mut self, desk: &mut Desk<'_>, node: usize, delivery: &Delivery) -> Checked {
+        if let Some(reader) = self.readers.iter_mut().find(|reader| reader.has(node, delivery.token)) {
+            return reader.delivered(desk, delivery);
+        }
         let index = desk.books.streams.iter().position(|stream| stream.instance() == Some(delivery.instance));
         let mut handlers = self.handlers.iter_mut();
         match handlers.find(|handler| Some(handler.stream()) == index && handler.node() == node) {
@@ -280,6 +289,7 @@ impl Workload {
             Some(Actor::Task(index)) => self.tasks[index].lost(desk, Some(request), node),
             Some(Actor::Publisher(index)) => self.publishers[index].lost(desk, Some(request), node),
             Some(Actor::Handler(index)) => self.handlers[index].lost(desk, Some(request), node),
+            Some(Actor::Reader(index)) => self.readers[index].lost(desk, Some(request), node),
             Some(Actor::Sender(index)) => self.senders[index].lost(desk, Some(request), node),
             Some(Actor::Processor(index)) => self.processors[index].lost(desk, Some(request), node),
             Some(Actor::Leaver(index)) => self.leavers[index].lost(desk, Some(request), node),
@@ -302,6 +312,7 @@ impl Workload {
         self.tasks.iter_mut().for_each(|task| task.lost(desk, None, node));
         self.publishers.iter_mut().for_each(|publisher| publisher.lost(desk, None, node));
         self.handlers.iter_mut().for_each(|handler| handler.lost(desk, None, node));
+        self.readers.iter_mut().for_each(|reader| reader.lost(desk, None, node));
         self.senders.iter_mut().for_each(|sender| sender.lost(desk, None, node));
         self.processors.iter_mut().for_each(|processor| processor.lost(desk, None, node));
         self.leavers.iter_mut().for_each(|leaver| leaver.lost(desk, None, node));

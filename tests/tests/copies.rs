@@ -5,6 +5,7 @@ use wattle_core::flow::Rank;
 use wattle_core::id::{BootId, NodeId};
 use wattle_core::node::command::{Command, Refusal, Reply};
 use wattle_core::node::output::Event;
+use wattle_core::retention::Retention;
 use wattle_core::time::Span;
 use wattle_tests::{Crowd, Disk};
 
@@ -49,6 +50,7 @@ fn open(name: &str) -> Command {
         targets: vec!["b".to_owned()],
         policy: Policy::All,
         poison: Poison::Block,
+        keep: Retention::default(),
         rank: Rank::default(),
     }
 }

@@ -7,6 +7,7 @@ use wattle_core::id::{LaneId, Ticket};
 use wattle_core::level::Level;
 use wattle_core::node::command::{Command, Reply};
 use wattle_core::node::{Input, Output, Rejected};
+use wattle_core::retention::Retention;
 use wattle_core::rng::{Purpose, Rng};
 use wattle_core::time::{Instant, Span};
 use wattle_core::work::PublicKey;
@@ -95,6 +96,7 @@ fn the_same_calls_get_the_same_answers() {
                 targets: vec!["nobody".into()],
                 policy: Policy::All,
                 poison: Poison::Block,
+                keep: Retention::default(),
                 rank: Rank::default(),
             },
         );

@@ -9,6 +9,7 @@ use wattle_core::level::Level;
 use wattle_core::node::command::{Command, Reply, Waited};
 use wattle_core::node::{Input, Output};
 use wattle_core::raft::{self, Body};
+use wattle_core::retention::Retention;
 use wattle_core::rng::{Purpose, Rng};
 use wattle_core::time::Span;
 use wattle_proto::frame::{Class, FrameKind, FrameWriter, Kind, MAX_FRAME, Path, RelayHeader};
@@ -22,6 +23,7 @@ fn open(duo: &mut Duo, name: &str) {
         targets: vec!["right".into()],
         policy: Policy::All,
         poison: Poison::Block,
+        keep: Retention::default(),
         rank: Rank::default(),
     };
     let opened = duo.ask(false, command);

@@ -19,6 +19,7 @@ use crate::ends::{Poison, Policy};
 use crate::flow::{FlowWish, Rank, Tenant};
 use crate::id::{LogIndex, MeshId, NodeId, ReplicaId, StreamInstance};
 use crate::members::MembersWish;
+use crate::retention::Retention;
 use crate::time::{Span, Wall};
 use crate::work::PublicKey;
 
@@ -85,6 +86,8 @@ pub enum Body {
         policy: Policy<String>,
         /// What becomes of a message that a handler fails at again and again.
         poison: Poison,
+        /// What is kept of what all have processed.
+        keep: Retention,
         /// Whose it is, and what ranks it.
         rank: Rank,
     },

@@ -20,6 +20,7 @@ use crate::id::{
 };
 use crate::members::MembersWish;
 use crate::recovery::{LogEnd, LogTrail, RecoverCommand};
+use crate::retention::Retention;
 use crate::sealing::StreamEnd;
 use crate::work::{Done, PublicKey};
 
@@ -76,6 +77,8 @@ pub enum Input {
         policy: Policy<String>,
         /// What becomes of a message that a handler fails at again and again.
         poison: Poison,
+        /// What is kept of what all have processed.
+        keep: Retention,
         /// Whose it is, and what ranks it.
         rank: Rank,
     },

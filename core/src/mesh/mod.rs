@@ -413,8 +413,9 @@ impl Mesh {
             Input::Seed { request, name } => self.on_seed(now, request, name),
             Input::Invite { request } => self.on_invite(now, request),
             Input::Join { request, token } => self.on_join(now, request, &token),
-            Input::OpenStream { request, name, source, targets, policy, poison, rank } => {
-                self.on_open_stream(now, request, Body::Open { name, source, targets, policy, poison, rank });
+            Input::OpenStream { request, name, source, targets, policy, poison, keep, rank } => {
+                let open = Body::Open { name, source, targets, policy, poison, keep, rank };
+                self.on_open_stream(now, request, open);
             }
             Input::CloseStream { request, name } => {
                 self.on_client_request(now, request, Body::Close { name });

@@ -16,12 +16,15 @@ use crate::ends::{Ends, Poison, Policy, TARGETS_MAX};
 use crate::flow::{FlowRefusal, Rank};
 use crate::id::{LogIndex, StreamInstance};
 use crate::node::command::Refusal;
+use crate::retention::Retention;
+use crate::time::Span;
 
 /// What is said of a stream, besides its ends, when it is opened.
 #[derive(Clone, Copy)]
 pub(super) struct Terms<'a> {
     pub(super) policy: &'a Policy<String>,
     pub(super) poison: Poison,
+    pub(super) keep: Retention,
     pub(super) rank: &'a Rank,
 }
 
@@ -54,7 +57,8 @@ impl State {
             Policy::All => Policy::All,
         };
         let ends = Ends::new(source, targets, policy).map(|ends| ends.ranked(terms.rank.clone()));
-        let ends = ends.and_then(|ends| ends.with_poison(terms.poison));
+        let ends =
+            ends.and_then(|ends| ends.with_poison(terms.poison)).and_then(|ends| ends.keeping(terms.keep));
         ends.map_err(Refusal::BadEnds)
     }
 
@@ -99,8 +103,8 @@ impl State {
 pub(super) fn open_out(name: &str, source: &str, targets: &[String], terms: Terms<'_>) -> proto::Open {
     let (count, named) = terms.policy.parts();
     let (targets, named) = (targets.to_vec(), named.to_vec());
-    let (park_after, rank) = (terms.poison.attempts(), rank_out(terms.rank));
-    proto::Open { name: name.into(), source: source.into(), targets, count, named, park_after, rank }
+    let (park_after, keep, rank) = (terms.poison.attempts(), keep_out(terms.keep), rank_out(terms.rank));
+    proto::Open { name: name.into(), source: source.into(), targets, count, named, park_after, keep, rank }
 }
 
 pub(super) fn open_in(open: proto::Open) -> Result<Body, Malformed> {
@@ -116,8 +120,20 @@ pub(super) fn open_in(open: proto::Open) -> Result<Body, Malformed> {
         targets: texts(open.targets)?,
         policy: Policy::of(open.count, texts(open.named)?),
         poison: Poison::of(open.park_after),
+        keep: keep_in(open.keep),
         rank: rank_in(open.rank.as_ref())?,
     })
+}
+
+/// What is kept, as it is stored.
+pub(super) fn keep_out(keep: Retention) -> Option<proto::Retention> {
+    let Retention { messages, bytes, span } = keep;
+    keep.keeps().then(|| proto::Retention { messages, bytes, span_nanos: span.as_nanos() })
+}
+
+fn keep_in(keep: Option<proto::Retention>) -> Retention {
+    let found = keep.unwrap_or_default();
+    Retention { messages: found.messages, bytes: found.bytes, span: Span(found.span_nanos) }
 }
 
 /// By whom a message must be processed, as it is stored.
@@ -134,5 +150,6 @@ pub(super) fn ends_in(stream: &proto::Stream) -> Result<Ends, Malformed> {
     Ends::new(wire::node(&stream.source)?, nodes_in(&stream.targets)?, policy)
         .map(|ends| ends.ranked(rank))
         .and_then(|ends| ends.with_poison(Poison::of(stream.park_after)))
+        .and_then(|ends| ends.keeping(keep_in(stream.keep)))
         .map_err(|_| Malformed("the ends of a stream"))
 }

@@ -28,6 +28,8 @@ const KEY_BYTES: usize = 34;
 const ROTATION_BYTES: usize = 284;
 /// The counts beside the rotations.
 const ROTATIONS_BYTES: usize = 40;
+/// What a stream keeps: three numbers, with tags and lengths.
+const KEEP_BYTES: usize = 36;
 /// What a rule about streams takes, at most.
 pub(super) const RULE_BYTES: usize = 192;
 /// Class of service and priority of a stream, with their tags.
@@ -62,8 +64,13 @@ impl Stream {
 /// The most a stream of that name between these takes of the encoded state.
 pub(super) fn stream_bytes(name: &str, ends: &Ends) -> usize {
     let (_, named) = ends.policy.parts();
+    let keep = if ends.keep.keeps() { KEEP_BYTES } else { 0 };
     let rank = if ends.rank == Rank::default() { 0 } else { RANK_BYTES + ends.rank.tenant.name().len() };
-    FIXED_BYTES + name.len() + (ends.targets.len().saturating_sub(1) + named.len()) * FORMER_BYTES + rank
+    FIXED_BYTES
+        + name.len()
+        + (ends.targets.len().saturating_sub(1) + named.len()) * FORMER_BYTES
+        + rank
+        + keep
 }
 
 /// The most a description takes of the encoded state.

@@ -11,7 +11,7 @@ use super::eviction::{EVICTED_MAX, evicted_in, evicted_out, eviction_in, evictio
 use super::flow::{flow_in, rank_out, rules_out};
 use super::join_key::JoinKey;
 use super::members::{members_in, members_out};
-use super::opening::{ends_in, policy_out};
+use super::opening::{ends_in, keep_out, policy_out};
 use super::recovery::{nodes_out, recovered_in, recovered_out};
 use super::room::{TABLES_BYTES_MAX, description_bytes};
 use super::rotation::{rotations_in, rotations_out};
@@ -206,6 +206,7 @@ pub(super) fn stream_out(stream: &Stream) -> proto::Stream {
         targets: nodes_out(&stream.ends.targets),
         policy: policy_out(&stream.ends.policy),
         park_after: stream.ends.poison.attempts(),
+        keep: keep_out(stream.ends.keep),
         rank: rank_out(&stream.ends.rank),
         opened: stream.opened.0,
         index: stream.index.0,

@@ -313,18 +313,25 @@ impl State {
                 Err(Refusal::JoinRefused("it was refused before".into()))
             }
             Body::Update { node, .. } if done => Ok(Effect::Updated(*node)),
-            Body::Open { name, source, targets, policy, poison, rank } => match self.streams.get(name) {
-                Some(stream)
-                    if done
-                        && self.joins(stream, source, targets, Terms { policy, poison: *poison, rank }) =>
-                {
-                    Ok(Effect::Opened {
-                        instance: stream.instance,
-                        created: stream.instance.0 == entry.request.0,
-                    })
+            Body::Open { name, source, targets, policy, poison, keep, rank } => {
+                match self.streams.get(name) {
+                    Some(stream)
+                        if done
+                            && self.joins(
+                                stream,
+                                source,
+                                targets,
+                                Terms { policy, poison: *poison, keep: *keep, rank },
+                            ) =>
+                    {
+                        Ok(Effect::Opened {
+                            instance: stream.instance,
+                            created: stream.instance.0 == entry.request.0,
+                        })
+                    }
+                    _ => Err(Refusal::Busy),
                 }
-                _ => Err(Refusal::Busy),
-            },
+            }
             Body::Close { .. } if done => Ok(Effect::Closed(None)),
             // There may have been none of that name, or the mesh was critical: nothing was done.
             Body::Close { .. } => Err(Refusal::Busy),
@@ -398,8 +405,8 @@ impl State {
                 self.members.insert(*node, updated);
                 Ok(Effect::Updated(*node))
             }
-            Body::Open { name, source, targets, policy, poison, rank } => {
-                let terms = Terms { policy, poison: *poison, rank };
+            Body::Open { name, source, targets, policy, poison, keep, rank } => {
+                let terms = Terms { policy, poison: *poison, keep: *keep, rank };
                 let ends = self.may_open(name, source, targets, terms)?;
                 Ok(self.open(index, StreamInstance(entry.request.0), name, ends))
             }
@@ -598,8 +605,10 @@ impl State {
         let instances: alloc::collections::BTreeSet<_> = self.streams.values().map(|s| s.instance).collect();
         assert_eq!(instances.len(), self.streams.len(), "M4: no two streams share an instance");
         for stream in self.streams.values() {
-            let Ends { source, targets, policy, poison, .. } = stream.ends.clone();
-            let ends = Ends::new(source, targets, policy).and_then(|ends| ends.with_poison(poison));
+            let Ends { source, targets, policy, poison, keep, .. } = stream.ends.clone();
+            let ends = Ends::new(source, targets, policy)
+                .and_then(|ends| ends.with_poison(poison))
+                .and_then(|ends| ends.keeping(keep));
             assert!(ends.is_ok(), "M4: a stream has a source and targets");
             stream.check_seal();
             stream.check_members();

@@ -18,6 +18,7 @@ use crate::id::{
 use crate::members::{MembersRefusal, MembersWish, StreamMembers};
 use crate::parked::{ParkedCommand, ParkedRefusal, ParkedReply};
 use crate::recovery::{RecoverCommand, RecoverRefusal, RecoverReply};
+use crate::retention::Retention;
 use crate::sealing::{SealRefusal, Sealed};
 use crate::time::Span;
 use crate::update::{Lagging, UpdateCommand, UpdateKind, UpdateReply};
@@ -50,6 +51,8 @@ pub enum Command {
         policy: Policy<String>,
         /// What becomes of a message that a handler fails at again and again.
         poison: Poison,
+        /// What is kept of what all have processed.
+        keep: Retention,
         /// Whose it is, and what ranks it.
         rank: Rank,
     },
@@ -154,6 +157,16 @@ pub enum Command {
         /// How many messages may be handed over before a verdict is owed; at least 1.
         window: u32,
     },
+    /// Read messages that this target has processed and still keeps, beside its handler and without moving anything. Answered by [`Reply::Attached`], then
+    /// deliveries, and at the end of the range by [`Reply::Replayed`].
+    Replay {
+        /// The stream's name.
+        stream: String,
+        /// Which of them.
+        range: Range,
+        /// How many messages may be handed over before a verdict is owed; at least 1.
+        window: u32,
+    },
     /// Something about the parked messages of a stream, asked at the target where they are. Answered by [`Reply::Parked`].
     Parked {
         /// The stream's name.
@@ -186,6 +199,7 @@ impl Command {
             | Self::FindWriter { stream, .. }
             | Self::CloseWriter { stream, .. }
             | Self::Attach { stream, .. }
+            | Self::Replay { stream, .. }
             | Self::Parked { stream, .. } => Some(stream),
             Self::Within { command, .. } => command.stream(),
             _ => None,
@@ -212,6 +226,15 @@ pub struct PartOf {
     pub digest: Option<Digest>,
     /// How far the publisher waits for the message; counts with the last part.
     pub wait: Waited,
+}
+
+/// Messages that are to be read again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Range {
+    /// The first; `None`: the first that is kept.
+    pub from: Option<Sequence>,
+    /// The last; `None`: whatever is processed, on and on.
+    pub to: Option<Sequence>,
 }
 
 /// What is staged of a message.
@@ -349,6 +372,11 @@ pub enum Reply {
     /// replay. Nothing more comes under this token; attaching again tells where the handler goes on.
     Outrun {
         /// The old token.
+        token: AttachToken,
+    },
+    /// A replay handed over the last message of its range; nothing more comes under this token.
+    Replayed {
+        /// Its token.
         token: AttachToken,
     },
     /// The handler failed at a message, and knows now what to do; said to the request that attached it.
@@ -724,6 +752,24 @@ pub enum Refusal {
         kept: Sequence,
         /// The authority of now.
         authority: AuthorityEpoch,
+    },
+    /// A message that is to be read again is kept no more.
+    #[error(
+        "message {wanted} of the stream is gone from this node, which keeps it from message {first} on: replay it from there, and open streams with a longer retention"
+    )]
+    Released {
+        /// The message.
+        wanted: Sequence,
+        /// The first one that is kept.
+        first: Sequence,
+    },
+    /// Too many are reading streams again at this node.
+    #[error(
+        "{limit} replays are under way at this node already, the most it may have: try again when one of them has ended"
+    )]
+    TooManyReplays {
+        /// How many there may be.
+        limit: u64,
     },
     /// The stream's group stopped on this node.
     #[error("the stream is stopped on this node: {0}")]

@@ -19,6 +19,7 @@ use crate::node::output::Standing;
 use crate::parked::Failing;
 use crate::raft::Memory;
 use crate::recovery::RecoveryStatus;
+use crate::retention::{Kept, Retention};
 use crate::sealing::Sealed;
 use crate::time::Span;
 use crate::update::UpdateStatus;
@@ -209,6 +210,12 @@ pub struct StreamStatus {
     pub outbox_bytes: u64,
     /// What it waits for, in words; empty if nothing.
     pub waiting_for: Vec<String>,
+    /// What is asked to be kept of it.
+    pub keep: Retention,
+    /// What is kept here.
+    pub kept: Kept,
+    /// Who reads it again here.
+    pub replays: u64,
     /// Why it stopped, if it did.
     pub stopped: Option<String>,
     /// How far it is sealed, if its group lost its quorum for good.
@@ -278,6 +285,9 @@ impl StreamStatus {
             failing: None,
             outbox_bytes: 0,
             waiting_for: Vec::new(),
+            keep: ends.keep,
+            kept: Kept::default(),
+            replays: 0,
             stopped: None,
             seal: None,
             members: StreamMembers::default(),

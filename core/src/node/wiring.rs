@@ -670,9 +670,10 @@ impl Node {
             C::Seed { name } => self.mesh.handle(now, mesh::Input::Seed { request, name }),
             C::Invite => self.mesh.handle(now, mesh::Input::Invite { request }),
             C::Join { token } => self.mesh.handle(now, mesh::Input::Join { request, token }),
-            C::OpenStream { name, source, targets, policy, poison, rank } => {
-                let input = mesh::Input::OpenStream { request, name, source, targets, policy, poison, rank };
-                self.mesh.handle(now, input);
+            C::OpenStream { name, source, targets, policy, poison, keep, rank } => {
+                let open =
+                    mesh::Input::OpenStream { request, name, source, targets, policy, poison, keep, rank };
+                self.mesh.handle(now, open);
             }
             C::CloseStream { name } => self.mesh.handle(now, mesh::Input::CloseStream { request, name }),
             C::SealStream { name, lost } => {
@@ -718,6 +719,9 @@ impl Node {
             }
             C::Attach { stream, presented, window } => {
                 self.streams.handle(now, stream::Input::Attach { request, stream, presented, window });
+            }
+            C::Replay { stream, range, window } => {
+                self.streams.handle(now, stream::Input::Replay { request, stream, range, window });
             }
         }
     }

@@ -60,6 +60,8 @@ pub(super) struct Common {
     pub(super) unformed: u64,
     /// Bytes that are still to come of messages that are being staged at sources of this node: room is kept for them.
     pub(super) reserved: u64,
+    /// Replays that are under way at targets of this node.
+    pub(super) replays: usize,
     next_token: u64,
     serial: u64,
 }
@@ -81,6 +83,7 @@ impl Common {
             free: u64::MAX,
             unformed: 0,
             reserved: 0,
+            replays: 0,
             next_token: 0,
             serial: 0,
         }
@@ -97,6 +100,12 @@ impl Common {
         let kept = self.config.space_floor.saturating_add(self.config.intake_room);
         let promised = self.unformed.saturating_add(self.reserved);
         self.free >= kept.saturating_add(promised).saturating_add(more)
+    }
+
+    /// Whether the store has so much room that what is kept for its own sake may have some.
+    pub(super) fn has_history_room(&self) -> bool {
+        let kept = self.config.space_floor.saturating_add(self.config.intake_room);
+        self.free >= kept.saturating_add(self.config.history_room)
     }
 
     /// Whether that much may be written beyond what draining needs (rule B3).

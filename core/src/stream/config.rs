@@ -47,6 +47,16 @@ pub struct Config {
     /// and the sixteenth of the store that may be dead and not moved yet. More: accepting stops earlier; less: batches may come to wait for
     /// each other.
     pub intake_room: u64,
+    /// Free bytes above `intake_room` that publishers may fill, and what is kept for a retention may not: where fewer are free, at any member, the oldest of it goes. More:
+    /// it goes earlier; less: publishers are refused while the disk frees room. A file of the journal is good.
+    pub history_room: u64,
+    /// Memory that the index of what is kept for a retention may take, per stream: over a kilobyte per batch. Where it takes more, the oldest goes. More: longer
+    /// retentions of small messages that are published one at a time.
+    pub history_memory: u64,
+    /// Replays that may be under way at one time, per node. Each has up to `replay_bytes` in memory.
+    pub replays: usize,
+    /// Bytes that a replay may have handed over without a verdict (one larger message is handed over alone).
+    pub replay_bytes: u64,
     /// How long it takes until is restated what got no answer; doubled each time while nothing is heard of the other end, up to
     /// `restate_most`. Shorter: quicker after loss; longer: less talk.
     pub restate: Span,
@@ -103,6 +113,10 @@ impl Default for Config {
             cache_bytes: 32 << 20,
             space_floor: 1 << 20,
             intake_room: 2 << 20,
+            history_room: 16 << 20,
+            history_memory: 128 << 20,
+            replays: 64,
+            replay_bytes: 1 << 20,
             restate: Span::millis(200),
             restate_most: Span::millis(3_200),
             writers: 65_536,

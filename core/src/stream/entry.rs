@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use super::marks::Marks;
 use crate::digest::Digest;
 use crate::id::{BootId, MessageId, NodeId, Sequence, SessionEpoch, WriterId, WriterSequence};
+use crate::retention::Scarce;
 use crate::time::Wall;
 
 /// Memory a message costs beside its bytes: its length here and in the log, or its handle while it waits or is handed over.
@@ -253,6 +254,15 @@ pub enum Entry {
     Detach {
         /// Its place among the targets.
         place: usize,
+    },
+    /// Of a stream with a retention: what the time is, and what goes before its time. Both only grow.
+    Keep {
+        /// The time, by the clock of whoever leads.
+        clock: Wall,
+        /// Up to this message; 0 if nothing does.
+        gone: Sequence,
+        /// The member, by its place among all of them, that has too little of what.
+        by: Option<(u8, Scarce)>,
     },
     /// A node is a target from here on (S28), or never will be.
     Join {

@@ -108,6 +108,7 @@ impl Stream {
             self.drop_passed(common);
             self.parked_released(common);
             self.persist_state(common);
+            self.outrun_replays(common);
         }
     }
 
@@ -115,6 +116,7 @@ impl Stream {
     pub(super) fn discard(&mut self, common: &mut Common, slot: u64) -> Option<Kept> {
         common.cache.remove(self.instance, slot);
         let kept = self.store.remove(slot)?;
+        self.forget_kept(&kept);
         if let Some((upload, part)) = kept.origin {
             self.source.staging.trim(upload, part);
         }
@@ -239,6 +241,7 @@ impl Stream {
         self.head = stored.state.clone();
         self.floor = stored.state;
         self.tail.clear();
+        self.keep_anew();
         self.drop_passed(common);
         self.persist_state(common);
         self.heard.raise_all(&stored.marks);
@@ -259,6 +262,7 @@ impl Stream {
         rare!(TargetPassed, self.is_passed());
         self.left_out(common);
         self.fence_outrun(common);
+        self.outrun_replays(common);
         let wanted = self.wants_nothing(common);
         match self.part {
             Part::Source => self.session_passed(common, now),

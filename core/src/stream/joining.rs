@@ -295,6 +295,7 @@ impl Stream {
         let known = self.ends.place(common.own).map(|place| self.heard.get(place)).unwrap_or_default();
         let mark = known.max(behind).max(self.floor.taken).min(self.head.taken.max(known));
         self.raise_mark(common, mark);
+        self.outrun_replays(common);
     }
 
     /// What the addition of a target waits for, as far as it is known here.

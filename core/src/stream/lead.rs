@@ -130,6 +130,9 @@ impl Stream {
             self.led_behind = self.head.applied;
         }
         self.change_again(common);
+        if other {
+            self.keeping_moved();
+        }
         if leading && other && self.ends.targets.len() > 1 && self.seal.is_none() {
             common.emit(Output::Voting { instance: self.instance, nodes: self.voters() });
         }
@@ -279,7 +282,7 @@ impl Stream {
     /// Whether more is completed or may go than the log says, and nothing is under way that says so.
     pub(super) fn owes_completion(&self, common: &Common) -> bool {
         let (completed, released) = self.heard_upto(common);
-        let taken = self.head.taken;
+        let (taken, released) = (self.head.taken, released.min(self.kept_bound(common)));
         !self.completing
             && (completed.min(taken) > self.head.completed || released.min(taken) > self.head.released)
     }
@@ -298,7 +301,8 @@ impl Stream {
         if common.planted.strikes(Bug::CompletedOneTooMany, || upto < self.head.taken) {
             upto = upto.next();
         }
-        let released = self.whole_up_to(released.min(upto)).max(self.head.released);
+        let released = released.min(upto).min(self.kept_bound(common));
+        let released = self.whole_up_to(released).max(self.head.released);
         if upto > self.head.completed || released > self.head.released {
             self.completing = true;
             let entry = Entry::Complete { upto, released, marks: self.heard.clone() };
@@ -336,7 +340,11 @@ impl Stream {
                     self.propose_offered(common, entry);
                 }
             }
-            Entry::Complete { .. } | Entry::Drain { .. } | Entry::Detach { .. } | Entry::Join { .. } => {}
+            Entry::Complete { .. }
+            | Entry::Drain { .. }
+            | Entry::Detach { .. }
+            | Entry::Join { .. }
+            | Entry::Keep { .. } => {}
         }
         self.pump_lead(common, now);
         self.tell_gap(common);

@@ -105,6 +105,8 @@ pub(super) struct Stream {
     pub(super) starved: bool,
     /// Verified payloads that no admitted entry names yet.
     pub(super) held: super::target::Held,
+    /// What a stream with a retention remembers of it.
+    pub(super) keeping: Option<Box<super::keeping::Keeping>>,
     /// Slots being loaded.
     pub(super) loading: BTreeSet<u64>,
     /// Slots whose payload was asked for, and by whom.
@@ -152,6 +154,7 @@ impl Stream {
             oversized: None,
             starved: false,
             held: super::target::Held::default(),
+            keeping: None,
             loading: BTreeSet::new(),
             answering: BTreeSet::new(),
             checkpoint_at: None,
@@ -294,6 +297,7 @@ impl Stream {
             slot = Some(found);
         }
         self.check_let_go(entry.as_ref());
+        self.check_kept(common, entry.as_ref());
         let batch = slot.and_then(|slot| self.store.get(slot)).map(|kept| &kept.batch);
         if matches!(effect, Effect::Detached { .. } | Effect::Joined { .. }) && self.part == Part::Source {
             self.source.processed_before = self.processed_by_enough(common);
@@ -309,6 +313,7 @@ impl Stream {
             self.led_behind = applied.index;
         }
         self.note(applied.index, effect);
+        self.keep_applied(effect, entry.as_ref());
         self.applied_since += 1;
         self.wait_anew(common, moved);
         if let Some(Entry::Complete { marks, .. }) = &entry {
@@ -427,6 +432,7 @@ impl Stream {
         } else if self.restate_at.is_none() {
             self.restate_at = Some(now.monotonic + common.config.pause_after(self.restated));
         }
+        self.tend(common, now);
     }
 
     /// Another member is heard of: what is restated next is restated soon.
@@ -457,6 +463,7 @@ impl Stream {
         if due(self.checkpoint_at) {
             self.checkpoint(common);
         }
+        self.keep_on(common, now);
         if restates {
             self.steer(common, now);
             self.go_on_changing(common);
@@ -582,6 +589,7 @@ impl Stream {
         if self.stopped.is_some() {
             return self.restate_at;
         }
-        [self.checkpoint_at, self.restate_at, self.target.patience_until].into_iter().flatten().min()
+        let keeps = self.keeping.as_ref().and_then(|keeping| keeping.due);
+        [self.checkpoint_at, self.restate_at, self.target.patience_until, keeps].into_iter().flatten().min()
     }
 }

@@ -73,6 +73,10 @@
 //! - **S30** While a rule pauses a stream, nothing that comes to its source is accepted or staged.
 //! - **S31** What a rule lets in of all streams that it is about, at one source and in any while, is no more than its rate makes of that while and of a second, and what came
 //!   in together with the last of it.
+//! - **S35** What is let go under a retention is wanted by none of its limits, unless an entry in front says that it goes for want of room, of whose and of what.
+//! - **S36** What is kept for its own sake is counted, holds up no publisher, and gives way to what is owed.
+//! - **S37** A replay is handed what is processed and kept here, in order and without a gap, within its window, and moves nothing but itself; there is a bounded
+//!   number of them.
 //! - **S16** `floor <= released <= completed`: bytes go only when every target that is left is past them.
 
 mod admit;
@@ -84,6 +88,7 @@ mod floor;
 mod flow;
 mod heads;
 mod joining;
+mod keeping;
 mod lead;
 mod marks;
 mod member;
@@ -124,7 +129,7 @@ use crate::id::{
     WriterId, WriterSequence,
 };
 use crate::members::StreamMembers;
-use crate::node::command::{PartOf, Position, Refusal, Reply, Waited};
+use crate::node::command::{PartOf, Position, Range, Refusal, Reply, Waited};
 use crate::node::output::{Delivery, Event};
 use crate::parked::{ParkedCommand, ParkedReply};
 use crate::record::{Forget, Key, Record};
@@ -331,7 +336,18 @@ pub enum Input {
         /// How many messages may be handed over without a durable mark; a larger wish than the settings allow is cut down to that.
         window: u32,
     },
-    /// A handler is gone.
+    /// Read again what was processed and is kept.
+    Replay {
+        /// Ties the reply to it.
+        request: RequestId,
+        /// The stream's name.
+        stream: String,
+        /// Which messages.
+        range: Range,
+        /// How many messages may be handed over without a verdict; a larger wish than the settings allow is cut down to that.
+        window: u32,
+    },
+    /// A handler, or a replay, is gone.
     Detach {
         /// Which attachment.
         token: AttachToken,

@@ -114,6 +114,7 @@ impl Stream {
         }
         if raised {
             self.fence_former(common, now);
+            self.fence_replays(common);
         }
         let seal = self.seal.as_deref();
         let lost = |peer: &&mut Peer| seal.is_some_and(|seal| seal.lost.contains(&peer.node));

@@ -1,12 +1,25 @@
 //! What a stream's log says when it is applied: the same at all ends.
 
-use alloc::vec::Vec;
+use alloc::boxed::Box;
 
 use super::entry::{Batch, Entry};
 use super::parts::{self, Opening};
 use super::writers::{WriterAt, Writers};
 use crate::ends::{Late, TARGETS_MAX};
 use crate::id::{BootId, LogIndex, NodeId, Sequence, SessionEpoch, WriterId};
+use crate::retention::Scarce;
+use crate::time::Wall;
+
+/// What the log of a stream with a retention says of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct KeepState {
+    /// The last stamp.
+    pub(super) clock: Wall,
+    /// The last message that went before its time.
+    pub(super) gone: Sequence,
+    /// Because of which member, by its place among all of them, and for want of what.
+    pub(super) by: Option<(u8, Scarce)>,
+}
 
 /// A target that came while the stream was open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +51,9 @@ pub(super) struct LogState {
     /// A message of which some parts are taken.
     pub(super) open: Opening,
     /// The targets that came later, in that order; most streams have none.
-    pub(super) joined: Vec<Joined>,
+    pub(super) joined: Box<[Joined]>,
+    /// Most streams keep nothing for its own sake.
+    pub(super) keeping: Option<Box<KeepState>>,
 }
 
 /// What an entry did.
@@ -60,6 +75,8 @@ pub(super) enum Effect {
     Detached { place: usize },
     /// A node is a target, at that place; or is none, and out.
     Joined { place: usize, declined: bool },
+    /// It is later, or messages go before their time.
+    Kept { clock: Wall, gone: Sequence, by: Option<(u8, Scarce)> },
 }
 
 impl LogState {
@@ -75,12 +92,12 @@ impl LogState {
 
     /// Another one comes.
     pub(super) fn join(&mut self, joined: Joined) {
-        self.joined.push(joined);
+        self.joined = self.joined.iter().copied().chain([joined]).collect();
     }
 
     /// As if nobody had come later.
     pub(super) fn forget_joined(&mut self) {
-        self.joined.clear();
+        self.joined = Box::default();
     }
 
     /// The targets that came up to one at that place, as a later state of the same log has them.
@@ -121,8 +138,18 @@ impl LogState {
     }
 
     /// The last message of which all is taken. Parts behind it may never come to be whole.
-    fn ended(&self) -> Sequence {
+    pub(super) fn ended(&self) -> Sequence {
         self.open.as_ref().map_or(self.taken, |open| open.ended)
+    }
+
+    /// The last stamp.
+    pub(super) fn clock(&self) -> Wall {
+        self.keeping.as_ref().map(|keeping| keeping.clock).unwrap_or_default()
+    }
+
+    /// The last message that went before its time.
+    pub(super) fn gone_short(&self) -> Sequence {
+        self.keeping.as_ref().map(|keeping| keeping.gone).unwrap_or_default()
     }
 
     /// What `entry` does to this state, without doing it. `lenient` leaves the writers' places unchecked.
@@ -154,6 +181,14 @@ impl LogState {
             }
             &Entry::Detach { place } if place < TARGETS_MAX && !self.is_out(place) => {
                 Effect::Detached { place }
+            }
+            &Entry::Keep { clock, gone, by }
+                if clock > self.clock() || gone > self.gone_short() && gone <= self.completed =>
+            {
+                let gone = gone.min(self.completed);
+                // What is no stamp makes nothing older.
+                let clock = if clock > self.clock() { clock } else { Wall(0) };
+                Effect::Kept { clock, gone, by }
             }
             &Entry::Join { place, node, declined, .. }
                 if self.joined().iter().all(|joined| joined.node != node)
@@ -187,6 +222,13 @@ impl LogState {
                 self.released = self.released.max(released).min(self.taken);
             }
             Effect::Closed { writer } => self.writers.close(writer),
+            Effect::Kept { clock, gone, by } => {
+                let keeping = self.keeping.get_or_insert_default();
+                keeping.clock = keeping.clock.max(clock);
+                if gone > keeping.gone {
+                    (keeping.gone, keeping.by) = (gone, by);
+                }
+            }
             Effect::Draining { place } => self.drained = Some((place, self.ended())),
             Effect::Joined { place, declined } => self.out |= u64::from(declined) << place,
             Effect::Detached { place } => {

@@ -88,7 +88,7 @@ impl Stream {
             status.replicated = self.source.replicated.max(self.head.released);
             // A source whose disk was rolled back hears of more than it holds, until it has copied its log back.
             status.processed = self.processed_by_enough(common).min(self.head.taken).max(self.head.completed);
-            status.outbox_bytes = self.store.bytes();
+            status.outbox_bytes = self.store.bytes() - self.history_weight().0;
         } else {
             status.accepted = self.head.taken;
             status.replicated = self.head.taken;
@@ -107,6 +107,8 @@ impl Stream {
         }
         status.leader = self.leader;
         status.failing = self.failing_status(common);
+        status.kept = self.kept_status();
+        status.replays = self.target.replays.len() as u64;
         status.holders = self.holders(status);
         status.waiting_for = self.waiting_for();
         if let Some(Failing { sequence, attempts, held_up, .. }) = &status.failing {
@@ -140,7 +142,7 @@ impl Stream {
     fn waiting_for_targets(&self) -> Vec<String> {
         let away = |node: &NodeId| self.peer(*node).is_some_and(|peer| !peer.stands());
         let stopped = |node: &NodeId| self.peer(*node).is_some_and(Peer::stopped);
-        let behind = self.head.released < self.source.replicated;
+        let behind = self.past_all() < self.source.replicated;
         if let [target] = self.ends.targets[..] {
             let what = match away(&target) {
                 true => "the target to be reachable",
@@ -238,11 +240,13 @@ impl Stream {
         assert!(self.head.completed <= self.head.taken, "S9: {instance} completed more than was taken");
         if self.part == Part::Target {
             self.check_target(common);
+            self.check_replays(common);
         }
         if level == Level::Full {
             self.store.check();
             self.check_waiting();
             self.check_goes();
+            self.check_history();
             let mut next = self.floor.taken.next();
             for (&first, &slot) in &self.store.taken {
                 assert_eq!(first, next, "S2: the taken batches of {instance} have a gap");

@@ -19,7 +19,7 @@ use super::wire::{decode_closing, decode_mark, decode_state};
 use super::{Config, Input, Malformed, Output, Receipt};
 use crate::ends::Ends;
 use crate::id::{AttachToken, BootId, LogIndex, NodeId, RequestId, StreamInstance};
-use crate::node::command::{Refusal, Reply};
+use crate::node::command::{Range, Refusal, Reply};
 use crate::node::output::Event;
 use crate::parked::ParkedCommand;
 use crate::planted::{Bug, Planted};
@@ -48,6 +48,7 @@ pub struct Streams {
     pub(super) directory: BTreeMap<StreamInstance, Open>,
     pub(super) names: BTreeMap<String, StreamInstance>,
     handlers: BTreeMap<AttachToken, StreamInstance>,
+    replays: BTreeMap<AttachToken, StreamInstance>,
     timers: BTreeSet<(Instant, StreamInstance)>,
     /// Open streams that this node was taken out of, and why.
     pub(super) out: BTreeMap<StreamInstance, String>,
@@ -67,6 +68,7 @@ impl Streams {
             directory: BTreeMap::new(),
             names: BTreeMap::new(),
             handlers: BTreeMap::new(),
+            replays: BTreeMap::new(),
             timers: BTreeSet::new(),
             out: BTreeMap::new(),
             restoring: Restoring::default(),
@@ -288,6 +290,8 @@ impl Streams {
             Input::Took { token, bytes } => {
                 if let Some(&instance) = self.handlers.get(&token) {
                     self.with(instance, |stream, common| stream.took(common, now, token, bytes));
+                } else {
+                    self.with_replay(token, |stream, common| stream.replay_took(common, token, bytes));
                 }
             }
             Input::FindWriter { request, stream, writer } => {
@@ -306,15 +310,24 @@ impl Streams {
                 let found = self.find_target(stream);
                 self.attach(now, request, found, presented, window);
             }
+            Input::Replay { request, stream, range, window } => {
+                let found = self.find_target(stream);
+                self.replay(request, found, range, window);
+            }
             Input::Forget { request } => self.forget(request),
             Input::Detach { token } => {
                 if let Some(instance) = self.handlers.remove(&token) {
                     self.with(instance, |stream, common| stream.detach(common, now, token));
+                } else {
+                    self.with_replay(token, |stream, common| stream.leave_replay(common, token));
+                    self.replays.remove(&token);
                 }
             }
             Input::Verdict { token, upto } => {
                 if let Some(&instance) = self.handlers.get(&token) {
                     self.with(instance, |stream, common| stream.verdict(common, now, token, upto));
+                } else {
+                    self.with_replay(token, |stream, common| stream.replay_verdict(common, token, upto));
                 }
             }
             Input::Failed { token, sequence, reason } => {
@@ -417,6 +430,36 @@ impl Streams {
             return Err(Refusal::WrongNode { node, name: String::new(), address: None });
         }
         Ok(instance)
+    }
+
+    fn with_replay(&mut self, token: AttachToken, act: impl FnOnce(&mut Stream, &mut Common)) {
+        if let Some(&instance) = self.replays.get(&token) {
+            self.with(instance, act);
+        }
+    }
+
+    fn replay(
+        &mut self,
+        request: RequestId,
+        found: Result<StreamInstance, Refusal>,
+        range: Range,
+        window: u32,
+    ) {
+        let instance = match found {
+            Ok(instance) => instance,
+            Err(refusal) => return self.common.reply(request, Err(refusal)),
+        };
+        if let Some(refusal) = self.out_of(instance) {
+            return self.common.reply(request, Err(refusal));
+        }
+        let begin = |stream: &mut Stream, common: &mut Common| {
+            let token = stream.replay(common, request, range, window);
+            (token, stream.replays().collect::<BTreeSet<_>>())
+        };
+        if let Some((token, under_way)) = self.with(instance, begin) {
+            self.replays.retain(|token, other| *other != instance || under_way.contains(token));
+            self.replays.extend(token.map(|token| (token, instance)));
+        }
     }
 
     fn at_source(&mut self, request: RequestId, name: String, act: impl FnOnce(&mut Stream, &mut Common)) {
@@ -543,6 +586,7 @@ impl Streams {
             }
             (stream.ends, stream.opened) = (Arc::clone(&opened), opened);
             stream.follow_ends(own);
+            stream.begin_keeping();
             if own == stream.ends.source {
                 stream.part = Part::Source;
                 stream.begin_source(common);
@@ -576,6 +620,7 @@ impl Streams {
     /// Takes a stream out of the lists.
     pub(super) fn take_stream(&mut self, instance: StreamInstance) -> Option<Box<Stream>> {
         self.handlers.retain(|_, other| *other != instance);
+        self.replays.retain(|_, other| *other != instance);
         let stream = self.streams.remove(&instance)?;
         if let Some(at) = stream.armed {
             self.timers.remove(&(at, instance));
@@ -624,6 +669,7 @@ impl Streams {
     }
 
     fn space(&mut self, now: Now, free: u64) {
+        let history = self.common.has_history_room();
         let before = (self.common.may_accept(0), self.common.has_space());
         let grown = free > core::mem::replace(&mut self.common.free, free);
         let (accepting, taking) = (self.common.may_accept(0), self.common.has_space());
@@ -632,9 +678,12 @@ impl Streams {
             self.common.emit(Output::Event(Event::Space { accepting }));
         }
         sometimes!(IntakeStopped, before.1 && !taking);
+        let flips = history != self.common.has_history_room();
         let turned = |stream: &Stream| before.1 != taking && stream.part == Part::Target;
         let fed = |stream: &Stream| grown && taking && stream.starved;
-        let concerned = self.streams.values().filter(|stream| turned(stream) || fed(stream));
+        let keeps = |stream: &Stream| flips && stream.keeping.is_some();
+        let concerned = |stream: &Stream| turned(stream) || fed(stream) || keeps(stream);
+        let concerned = self.streams.values().filter(|stream| concerned(stream));
         let concerned: Vec<StreamInstance> = concerned.map(|stream| stream.instance).collect();
         for instance in concerned {
             self.with(instance, |stream, common| {
@@ -646,6 +695,9 @@ impl Streams {
                     && !common.planted.has(Bug::RoomWakesNobody)
                 {
                     common.emit(Output::OfferAgain { instance });
+                }
+                if flips {
+                    stream.tell_room(common);
                 }
                 stream.arm(common, now);
             });

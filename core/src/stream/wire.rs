@@ -11,7 +11,7 @@ use super::entry::{Batch, Entry, Identity, Part, Span};
 use super::marks::Marks;
 use super::message::{Body, Data, Malformed, Message, Standing};
 use super::parts::{Open, Opening};
-use super::state::{Joined, LogState};
+use super::state::{Joined, KeepState, LogState};
 use super::writers::Writers;
 use crate::digest::Digest;
 use crate::ends::{Late, TARGETS_MAX};
@@ -20,6 +20,7 @@ use crate::id::{
     WriterSequence,
 };
 use crate::payload::Payload;
+use crate::retention::Scarce;
 use crate::time::Wall;
 use crate::whole::{self, Tree};
 
@@ -184,6 +185,7 @@ fn entry_proto(entry: &Entry) -> proto::Entry {
             behind: behind.map(|behind| behind.0),
             declined,
         }),
+        &Entry::Keep { clock, gone, by } => Kind::Keep(keep_proto(KeepState { clock, gone, by })),
     };
     proto::Entry { kind: Some(kind) }
 }
@@ -194,6 +196,29 @@ pub(super) fn encode_entry(entry: &Entry) -> Bytes {
 
 pub(super) fn decode_entry(data: &[u8]) -> Decoded<Entry> {
     entry(proto::Entry::decode(data).map_err(|_| Malformed("not an entry"))?)
+}
+
+fn keep_proto(keep: KeepState) -> proto::Keep {
+    let (member, scarce) = keep.by.map(|(member, scarce)| (member, scarce.to_number())).unwrap_or_default();
+    proto::Keep { clock: keep.clock.0, gone: keep.gone.0, member: member.into(), scarce }
+}
+
+fn keep(found: &proto::Keep) -> Decoded<KeepState> {
+    let by = match found.scarce {
+        0 => None,
+        scarce => {
+            let member = u8::try_from(found.member).ok().filter(|member| usize::from(*member) <= TARGETS_MAX);
+            let scarce = Scarce::from_number(scarce).ok_or(Malformed("what is scarce is not known"))?;
+            Some((member.ok_or(Malformed("a member out of range"))?, scarce))
+        }
+    };
+    let gone = sequence(found.gone)?;
+    if (gone > Sequence(0)) != by.is_some() {
+        return Err(Malformed(
+            "messages go before their time, and nothing is scarce, or the other way round",
+        ));
+    }
+    Ok(KeepState { clock: Wall(number(found.clock)?), gone, by })
 }
 
 fn node(bytes: &[u8]) -> Decoded<NodeId> {
@@ -232,6 +257,10 @@ fn entry(found: proto::Entry) -> Decoded<Entry> {
             behind: join.behind.map(sequence).transpose()?,
             declined: join.declined,
         },
+        Kind::Keep(found) => {
+            let KeepState { clock, gone, by } = keep(&found)?;
+            Entry::Keep { clock, gone, by }
+        }
     })
 }
 
@@ -364,6 +393,7 @@ pub(super) fn encode_state(stored: &Stored) -> Bytes {
         drained: state.drained.map(|(place, upto)| proto::Drained { place: place as u32, upto: upto.0 }),
         open: state.open.as_deref().map(open_proto),
         joined: state.joined().iter().map(joined_proto).collect(),
+        keep: state.keeping.as_deref().copied().map(keep_proto),
     };
     stored.encode_to_vec().into()
 }
@@ -440,6 +470,7 @@ pub(super) fn decode_state(bytes: &[u8]) -> Decoded<Stored> {
             .map(|drained| Ok((place(drained.place)?, sequence(drained.upto)?)))
             .transpose()?,
         open: open(found.open)?,
+        keeping: found.keep.as_ref().map(keep).transpose()?.map(Box::new),
         ..LogState::default()
     };
     joined.into_iter().for_each(|joined| state.join(joined));
@@ -563,6 +594,16 @@ mod tests {
             for entry in [Entry::Detach { place }, Entry::Drain { place }] {
                 assert_eq!(decode_entry(&encode_entry(&entry)), Ok(entry));
             }
+        }
+        for (clock, gone, by) in
+            [(7, 0, None), (7, 5, Some((3, Scarce::Disk))), (0, 1, Some((0, Scarce::Memory)))]
+        {
+            let entry = Entry::Keep { clock: Wall(clock), gone: Sequence(gone), by };
+            assert_eq!(decode_entry(&encode_entry(&entry)), Ok(entry));
+        }
+        for (gone, by) in [(0, Some((0, Scarce::Disk))), (1, None), (1, Some((64, Scarce::Disk)))] {
+            let forged = encode_entry(&Entry::Keep { clock: Wall(1), gone: Sequence(gone), by });
+            assert!(decode_entry(&forged).is_err(), "{gone} {by:?}");
         }
         let forged = encode_entry(&Entry::Detach { place: TARGETS_MAX });
         assert_eq!(decode_entry(&forged), Err(Malformed("a target out of range")));

@@ -9,6 +9,7 @@ use wattle_core::ends::{Poison, Policy};
 use wattle_core::flow::Rank;
 use wattle_core::id::{WriterId, WriterSequence};
 use wattle_core::node::command::{Command, Refusal, Reply, Waited};
+use wattle_core::retention::Retention;
 use wattle_io::{Running, Settings, start};
 
 /// Publishers at the same time.
@@ -130,18 +131,8 @@ async fn fill(arguments: &Arguments) {
         async move {
             let (source, targets) = ("source".to_owned(), vec!["target".to_owned()]);
             let (name, policy) = (stream(number), Policy::All);
-            ask(
-                &node,
-                Command::OpenStream {
-                    name,
-                    source,
-                    targets,
-                    policy,
-                    poison: Poison::Block,
-                    rank: Rank::default(),
-                },
-            )
-            .await;
+            let (poison, keep, rank) = (Poison::Block, Retention::default(), Rank::default());
+            ask(&node, Command::OpenStream { name, source, targets, policy, poison, keep, rank }).await;
         }
     })
     .await;

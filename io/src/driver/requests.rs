@@ -77,8 +77,10 @@ impl Requests {
         command: &Command,
         replies: mpsc::UnboundedSender<Answered>,
     ) -> bool {
-        if matches!(command.inner(), Command::Attach { .. } | Command::Update(UpdateCommand::Attach { .. })) {
-            let refusal = Refusal::Invalid("handlers attach by `Running::attach`".to_owned());
+        let update = matches!(command.inner(), Command::Update(UpdateCommand::Attach { .. }));
+        if update || matches!(command.inner(), Command::Attach { .. } | Command::Replay { .. }) {
+            let way = "handlers attach by `Running::attach`, and replays begin by `Running::replay`";
+            let refusal = Refusal::Invalid(way.to_owned());
             let _ = replies.send((request, Err(refusal)));
             return false;
         }
@@ -133,6 +135,7 @@ impl Requests {
             Ok(Reply::Fenced { token }) if self.comes_again(token) => return self.end(token, Ended::Outrun),
             Ok(Reply::Fenced { token }) => return self.end(token, Ended::TakenOver),
             Ok(Reply::Outrun { token }) => return self.end(token, Ended::Outrun),
+            Ok(Reply::Replayed { token }) => return self.end(token, Ended::Replayed),
             Ok(Reply::Failed { token, sequence, passed }) => {
                 return self.deliver(token, Handed::Failed { sequence, passed });
             }

@@ -14,6 +14,7 @@ use wattle_core::id::{
 use wattle_core::node::command::{Command, Position, Receipt, Refusal, Reply, Waited};
 use wattle_core::node::output::{CloseReason, Delivered, Delivery, DialId, LoadId, Timer};
 use wattle_core::record::Owner;
+use wattle_core::retention::Retention;
 use wattle_core::time::Span;
 use wattle_core::work::{Done, Job, WorkId};
 
@@ -445,6 +446,7 @@ async fn a_failed_assertion_ends_the_node_with_its_text_and_frees_the_directory(
         targets: vec!["b".to_owned()],
         policy: Policy::All,
         poison: Poison::Block,
+        keep: Retention::default(),
         rank: Rank::default(),
     };
     assert_eq!(node.command(open).next().await, None);

@@ -405,6 +405,7 @@ impl<N: Node, H: Handler> Runner<N, H> {
             Handed::Updates(_) => unreachable!("an attachment to a stream is handed no updates"),
             Handed::Ended(Ended::TakenOver) => Some(Left::Over(Over::TakenOver)),
             Handed::Ended(Ended::Outrun) => Some(Left::Again),
+            Handed::Ended(Ended::Replayed) => unreachable!("a handler does not replay"),
             Handed::Ended(Ended::Refused(Refusal::StreamClosed)) => Some(Left::Over(Over::Closed)),
             Handed::Ended(Ended::Refused(refusal)) => Some(self.stands_still(refusal.to_string())),
         }

@@ -281,6 +281,9 @@ fn stream(stream: core::StreamStatus) -> api::StreamStatus {
         seal: stream.seal.map(|sealed| seal(stream.instance, sealed)),
         orphaned: stream.orphaned,
         members: members(stream.instance, stream.members),
+        keep: super::keeping::retention(stream.keep),
+        kept: stream.local.then(|| super::keeping::kept(stream.kept)),
+        replays: stream.replays,
     }
 }
 

@@ -24,7 +24,7 @@ use wattle_proto::api::{
 };
 
 use super::mesh::{ask, out_of_place};
-use super::{convert, flow, handlers, members, nodes, parked, publish, subscribe, updates};
+use super::{convert, flow, handlers, keeping, members, nodes, parked, publish, subscribe, updates};
 use crate::handlers::Configured;
 use crate::world::World;
 
@@ -81,13 +81,14 @@ impl<W: World> MeshDataService for Data<W> {
             targets,
             complete,
             park_after,
+            keep,
             tenant,
             qos,
             priority,
         } = request.into_inner();
         let (policy, poison) = (convert::policy(complete)?, Poison::of(park_after));
-        let rank = flow::rank(&tenant, qos, priority)?;
-        let open = Command::OpenStream { name: name.clone(), source, targets, policy, poison, rank };
+        let (keep, rank) = (keeping::read(keep)?, flow::rank(&tenant, qos, priority)?);
+        let open = Command::OpenStream { name: name.clone(), source, targets, policy, poison, keep, rank };
         match ask(&self.world, open).await? {
             Reply::StreamOpened { instance, created } => {
                 Ok(Response::new(StreamHandle { name, instance: convert::instance(instance), created }))

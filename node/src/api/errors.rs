@@ -132,6 +132,8 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
         Refusal::Parked(
             ParkedRefusal::NoHandler(_) | ParkedRefusal::Retrying(_) | ParkedRefusal::HandlerGone(_),
         ) => (Code::FailedPrecondition, Reason::NotRetried, ""),
+        Refusal::Released { .. } => (Code::OutOfRange, Reason::Released, ""),
+        Refusal::TooManyReplays { .. } => (Code::ResourceExhausted, Reason::TooManyReplays, ""),
         Refusal::NotKept { .. } => (
             Code::FailedPrecondition,
             Reason::NotKept,
@@ -246,6 +248,7 @@ fn retriable(reason: Reason) -> bool {
             | Reason::NoSpace
             | Reason::NoSpaceAt
             | Reason::TooManyUploads
+            | Reason::TooManyReplays
             | Reason::WrongOffset
             | Reason::Busy
             | Reason::OnlyVoter
@@ -290,7 +293,10 @@ pub fn detail(refusal: &Refusal) -> ErrorDetail {
         }
         Refusal::NoSpaceAt { free, .. } => detail.free_bytes = Some(*free),
         Refusal::WrongOffset { expected, .. } => detail.expected_offset = Some(*expected),
-        Refusal::TooManyUploads { limit } => detail.limit_bytes = Some(*limit),
+        Refusal::Released { first, .. } => detail.first_kept = Some(first.0),
+        Refusal::TooManyReplays { limit } | Refusal::TooManyUploads { limit } => {
+            detail.limit_bytes = Some(*limit)
+        }
         Refusal::WriterGap { expected, .. } => detail.expected_writer_sequence = Some(expected.0),
         Refusal::Backpressure { behind, processed, accepted } => {
             detail.behind =
@@ -401,6 +407,7 @@ pub fn ended(token: u64, why: &Ended) -> Status {
             ),
             "attach again with the position you have: the answer says where you go on",
         ),
+        Ended::Replayed => return Status::ok("the replay has ended"),
         Ended::Refused(refusal) => return status(refusal),
     };
     let detail =
@@ -579,6 +586,8 @@ mod tests {
             Refusal::Parked(ParkedRefusal::NotParked(Sequence(3))),
             Refusal::Parked(ParkedRefusal::NoHandler(Sequence(3))),
             Refusal::AboveSeal { position: Sequence(9), end: Sequence(7) },
+            Refusal::Released { wanted: Sequence(3), first: Sequence(9) },
+            Refusal::TooManyReplays { limit: 4 },
             Refusal::Invalid(text()),
             Refusal::Config(ConfigRefusal::Conflict { key: text(), present: Some(LogIndex(7)) }),
             Refusal::Config(ConfigRefusal::UnknownKey(text())),
@@ -619,6 +628,8 @@ mod tests {
         assert_eq!(NodeId::from_slice(&wrong.node), Some(NodeId(9)));
         let gap = detail(&Refusal::WriterGap { expected: WriterSequence(6), got: WriterSequence(8) });
         assert_eq!(gap.expected_writer_sequence, Some(6));
+        let gone = detail(&Refusal::Released { wanted: Sequence(3), first: Sequence(9) });
+        assert_eq!((gone.first_kept, gone.retriable), (Some(9), false));
         let conflict =
             |present| detail(&Refusal::Config(ConfigRefusal::Conflict { key: "k".into(), present }));
         assert_eq!(conflict(Some(LogIndex(7))).present_version, Some(7));

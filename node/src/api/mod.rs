@@ -8,6 +8,7 @@ pub mod errors;
 mod events;
 mod flow;
 mod handlers;
+mod keeping;
 mod members;
 mod mesh;
 mod mesh_config;

@@ -4,17 +4,18 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tonic::{Status, Streaming};
 use wattle_core::id::Sequence;
+use wattle_core::node::command::Range;
 use wattle_core::node::output::Delivered;
 use wattle_proto::api::subscribe_request::Request;
 use wattle_proto::api::subscribe_response::Response;
 use wattle_proto::api::{
-    Acknowledge, Attach, Attached, Fail, Failed, Messages, SubscribeRequest, SubscribeResponse,
+    Acknowledge, Attach, Attached, Fail, Failed, Messages, Replay, SubscribeRequest, SubscribeResponse,
 };
 
 use super::data::{Answers, Sender, answers};
 use super::{convert, errors, flow, updates};
 use crate::handlers::Configured;
-use crate::world::{Handed, Handler, World};
+use crate::world::{Ended, Handed, Handler, World};
 
 /// Bytes of messages in one response, unless one message alone is larger.
 const RESPONSE_BYTES: usize = 1 << 20;
@@ -55,11 +56,22 @@ async fn run<W: World>(
         return Err(errors::invalid("the first request must attach"));
     };
     flow::is_of(&world, &attach.stream, &attach.tenant).await?;
-    handled_here(&world, &configured, &attach).await?;
+    let replay = attach.replay.map(replayed).transpose()?;
+    if replay.is_none() {
+        handled_here(&world, &configured, &attach).await?;
+    } else if attach.presented.is_some() {
+        return Err(errors::invalid("a replay has no position: say where it begins"));
+    }
     let presented = attach.presented.as_ref().map(convert::read_position).transpose()?;
     // A presented position may have to wait until this node has caught up with it.
     let mut handler = tokio::select! {
-        attached = world.attach(attach.stream, presented, attach.window.max(1)) => {
+        attached = async {
+            let window = attach.window.max(1);
+            match replay {
+                Some(range) => world.replay(attach.stream, range, window).await,
+                None => world.attach(attach.stream, presented, window).await,
+            }
+        } => {
             attached.map_err(|refusal| errors::status(&refusal))?
         }
         () = responses.closed() => return Ok(()),
@@ -93,6 +105,7 @@ async fn run<W: World>(
                     pending.extend(cut(delivery.messages).into_iter().map(Response::Messages));
                 }
                 Some(Handed::Updates(_)) => return Err(updates::out_of_place()),
+                Some(Handed::Ended(Ended::Replayed)) => return Ok(()),
                 Some(Handed::Ended(why)) => return Err(errors::ended(token, &why)),
                 None => return Err(errors::node_stopped()),
             },
@@ -117,6 +130,15 @@ async fn run<W: World>(
             () = responses.closed() => return Ok(()),
         }
     }
+}
+
+/// What is to be read again.
+fn replayed(replay: Replay) -> Result<Range, Status> {
+    let Replay { from, to } = replay;
+    if from == Some(0) {
+        return Err(errors::invalid("the messages of a stream are numbered from 1"));
+    }
+    Ok(Range { from: from.map(Sequence), to: to.map(Sequence) })
 }
 
 /// Whether a message ends with what is handed over: whether it is no piece, or the last one.

@@ -23,6 +23,9 @@ use crate::client::{Client, Failure, Finder, follow};
 use crate::fake::FakeWorld;
 use crate::stop::Stop;
 
+#[path = "tests_replay.rs"]
+mod replay;
+
 /// Nodes, their address files, and somebody who uses them.
 struct Desk {
     place: tempfile::TempDir,
@@ -102,6 +105,7 @@ fn plan(count: Option<u64>) -> subscribe::Plan {
         tenant: String::new(),
         window: 1000,
         take_over: false,
+        replay: None,
         patience: Some(Duration::from_secs(5)),
     }
 }

@@ -9,7 +9,8 @@ use serde_json::json;
 use wattle_core::id::WriterId;
 use wattle_proto::api::{
     CloseClientDataStreamRequest, JoinMeshRequest, MeshStatus, OpenClientDataStreamRequest, Reason,
-    SealClientDataStreamRequest, SeedMeshRequest, StreamHandle, StreamPolicy, StreamStatus, WrongNode,
+    SealClientDataStreamRequest, SeedMeshRequest, StreamHandle, StreamPolicy, StreamRetention, StreamStatus,
+    WrongNode,
 };
 
 use super::flow::RankArgs;
@@ -141,6 +142,7 @@ impl Desk {
         from: String,
         targets: Vec<String>,
         (complete, park_after): (StreamPolicy, u32),
+        keep: Option<StreamRetention>,
         rank: RankArgs,
     ) -> Result<(), Failure> {
         let peers = self.finder.peers(None).await?;
@@ -151,6 +153,7 @@ impl Desk {
             targets,
             complete: Some(complete),
             park_after,
+            keep,
             tenant: rank.tenant.unwrap_or_default(),
             qos: rank.qos.into(),
             priority: rank.priority,
@@ -191,7 +194,7 @@ impl Desk {
         match (detail.reason(), open) {
             (Reason::OpenElsewhere, Some(open)) => {
                 let names = Names::of(&seen);
-                let (source, to) = (names.name(&open.source), stream::to_text(open, &names));
+                let (source, to) = (names.name(&open.source), stream::opened_text(open, &names));
                 let rank = flow::rank_text(open).map(|rank| format!(", {rank}")).unwrap_or_default();
                 let message = format!(
                     "stream {name:?} is already open from {source} to {to}{rank}: close it first, or choose another name"
@@ -385,9 +388,10 @@ impl Desk {
             tenant: arguments.of.tenant(),
             at: arguments.at,
             count: arguments.count,
-            until: arguments.until,
+            until: arguments.until.or(arguments.replay.to),
             window: arguments.window,
             take_over: arguments.take_over,
+            replay: arguments.replay.wish(),
             patience: arguments.patience,
         };
         let tell = |told| {

@@ -4,6 +4,7 @@ mod commands;
 mod config;
 mod events;
 mod flow;
+mod keeping;
 mod membership;
 mod mesh_config;
 mod mesh_key;
@@ -245,6 +246,8 @@ enum StreamCommand {
         #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
         attempts: u32,
         #[command(flatten)]
+        keep: keeping::KeepArgs,
+        #[command(flatten)]
         rank: flow::RankArgs,
     },
     /// Look at the messages that a target laid aside, try them again, or let them go
@@ -424,6 +427,8 @@ struct SubscribeArgs {
     /// Also from a handler of the target's settings: it ends, and never gets what is acknowledged here
     #[arg(long)]
     take_over: bool,
+    #[command(flatten)]
+    replay: keeping::ReplayArgs,
     /// Give up when the node stays away for that many seconds; without it, wait for ever
     #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
     patience: Option<Duration>,
@@ -508,9 +513,18 @@ async fn execute(line: Line) -> Result<(), Failure> {
                 Command::Node(command) => desk.node_command(command).await,
                 Command::Status => desk.status().await,
                 Command::Config(command) => desk.config(command).await,
-                Command::Stream(StreamCommand::Open { name, from, to, complete, poison, attempts, rank }) => {
+                Command::Stream(StreamCommand::Open {
+                    name,
+                    from,
+                    to,
+                    complete,
+                    poison,
+                    attempts,
+                    keep,
+                    rank,
+                }) => {
                     let park_after = if poison == Poison::Park { attempts } else { 0 };
-                    desk.open(name, from, to, (complete, park_after), rank).await
+                    desk.open(name, from, to, (complete, park_after), keep.wish(), rank).await
                 }
                 Command::Stream(StreamCommand::Parked(command)) => desk.parked(command).await,
                 Command::Stream(StreamCommand::Close { name, of }) => desk.close(name, of.tenant()).await,

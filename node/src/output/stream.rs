@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use wattle_proto::api::{MeshStatus, StreamPolicy, StreamSeal, StreamStatus, StreamTarget};
 
-use super::{Names, flow, members, parked, table};
+use super::{Names, flow, keeping, members, parked, table};
 use crate::api::convert::id_text;
 
 /// All streams, a line each.
@@ -91,6 +91,19 @@ pub fn to_text(stream: &StreamStatus, names: &Names) -> String {
     ends_text(&targets, &in_names(stream, names))
 }
 
+/// The same with all else that whoever opens it again must say, too.
+#[must_use]
+pub fn opened_text(stream: &StreamStatus, names: &Names) -> String {
+    let mut text = to_text(stream, names);
+    if stream.park_after > 0 {
+        text.push_str(&format!(", parks after {} attempts", stream.park_after));
+    }
+    if let Some(keep) = &stream.keep {
+        text.push_str(&format!(", keeps {}", keeping::limits(keep)));
+    }
+    text
+}
+
 /// By whom its messages are completed, by name.
 fn in_names(stream: &StreamStatus, names: &Names) -> StreamPolicy {
     let complete = stream.complete.clone().unwrap_or_default();
@@ -141,6 +154,12 @@ fn add(merged: &mut StreamStatus, node: &Bytes, other: StreamStatus) {
     merged.seal = merged.seal.take().or(other.seal);
     merged.leader = merged.leader.take().or(other.leader);
     merged.members = merged.members.take().or(other.members);
+    merged.replays += other.replays;
+    if let (Some(kept), Some(there)) = (&mut merged.kept, other.kept)
+        && there.short_upto > kept.short_upto
+    {
+        (kept.short_upto, kept.short_node, kept.scarce) = (there.short_upto, there.short_node, there.scarce);
+    }
 }
 
 /// What is processed by whom it must be, by what is known of each target.
@@ -215,6 +234,7 @@ pub fn show_text(stream: &StreamStatus, names: &Names, asked: &[Bytes]) -> Strin
     if stream.park_after > 0 {
         text.push_str(&format!("  poison      parked after {} attempts\n", stream.park_after));
     }
+    text.push_str(&keeping::text(stream, names));
     text.push_str(&format!("  outbox      {} bytes at {source}\n", stream.outbox_bytes));
     let session = if stream.session == 0 { "none yet".to_owned() } else { stream.session.to_string() };
     text.push_str(&format!("  epochs      session {session}, authority {}\n", stream.authority));
@@ -352,8 +372,10 @@ pub fn json(stream: &StreamStatus, names: &Names) -> Value {
             "members": stream.members.as_ref().map(|changed| members::changes_json(changed, names)),
             "gone": stream.gone.iter().map(|node| names.name(node)).collect::<Vec<_>>(),
         });
-        if let (Value::Object(value), Value::Object(figures)) = (&mut value, figures) {
-            value.extend(figures);
+        for figures in [figures, keeping::json(stream, names)] {
+            if let (Value::Object(value), Value::Object(figures)) = (&mut value, figures) {
+                value.extend(figures);
+            }
         }
     }
     value

@@ -38,6 +38,7 @@
 //! | X33 | a message at which a handler fails is tried so often as the policy says, and then processed or parked, never both and never neither; what is parked stays until a retry succeeds or somebody discards it, and is handed over by a retry only |
 //! | X34 | once a source said that streams are paused, nothing that is sent to it for the first time is accepted or staged before somebody asks for them to be resumed |
 //! | X35 | once a source said that a rule bounds the rate of streams, what it accepts of them within any while, first sent within it, is no more than the rate makes of that while and a second, and what came together with the last of it; a fall of the source is worth another second |
+//! | X37 | who reads a stream again is handed what its target has processed and keeps, in order, without gap, bytes equal, within its window and its range; and what a stream is to keep by number or by bytes is kept, unless a status says that there was no room |
 //! | X40 | no node takes itself for one that exists twice: starts that follow one another prove nothing, whatever the network repeats and wherever disks were rolled back |
 //! | X41 | a node proves only keys that are on its disk; who knows that a key is retired keeps no connection under it; a sound node is never locked out by a new key; in the end all accept the same |
 //!
@@ -55,6 +56,7 @@ mod log;
 mod members;
 mod peers;
 mod rates;
+mod reading;
 mod recoveries;
 mod registry;
 mod relay;
@@ -63,6 +65,7 @@ mod starts;
 mod status;
 mod stops;
 mod stream;
+mod stretches;
 mod traffic;
 mod updates;
 mod votes;
@@ -82,6 +85,7 @@ pub use log::{Ballot, Logs};
 pub use members::Members;
 pub use peers::{News, Peers};
 pub use rates::{Load, Sent};
+pub use reading::Reading;
 pub use recoveries::Recoveries;
 pub use registry::{Asked as Wished, CALLS_MOST, Ends, Registry, Told};
 pub use relay::Relays;

@@ -95,6 +95,9 @@ pub struct StreamLedger {
     disk_lost: bool,
     /// What targets that are to be drained have to process at least, by their places.
     drains: BTreeMap<usize, u64>,
+    /// The last message that some node let go of, though the retention wants it, and the last that went for want of room.
+    let_go: u64,
+    short: u64,
     /// Targets that are yet to come, a bit for each as in [`Message::held`].
     awaited: u64,
     /// Of those that came later, by their places.
@@ -131,6 +134,8 @@ impl StreamLedger {
             leaving_known: false,
             disk_lost: false,
             drains: BTreeMap::new(),
+            let_go: 0,
+            short: 0,
             awaited: 0,
             late: BTreeMap::new(),
             comes_with: BTreeMap::new(),
@@ -599,17 +604,21 @@ impl StreamLedger {
         })
     }
 
-    /// Every sequence up to the last delivered one, at those who are left if the stream is sealed, is known and was delivered.
+    /// Every sequence up to the last delivered one, at those who are left if the stream is sealed, is known and was delivered; and what it is to keep is kept.
     ///
     /// # Errors
-    /// X2, X3.
+    /// X2, X3, X37.
     pub fn finish(&self, left: &Left) -> Checked {
+        self.keeps_what_it_should()?;
         // Who was lost together may have been handed what is void now.
         let delivered = if self.end.is_some() { self.delivered_to_left() } else { self.delivered() };
         for (place, slot) in self.sequences.iter().enumerate() {
             let sequence = place as u64 + 1;
             ensure!(
-                slot.is_some() || sequence > delivered || self.inner.contains(&sequence),
+                slot.is_some()
+                    || sequence > delivered
+                    || self.inner.contains(&sequence)
+                    || self.owed_to_nobody(sequence),
                 "X2",
                 "stream {}: nothing was ever seen at {sequence}",
                 self.index
@@ -625,6 +634,7 @@ impl StreamLedger {
 mod kept;
 mod left;
 mod members;
+mod reread;
 mod seal;
 
 pub use left::Left;

@@ -6,6 +6,7 @@ use wattle_core::node::Status;
 use wattle_core::node::command::Refusal;
 use wattle_core::raft::{GroupPlace, Place, RoleName};
 
+use super::stretches::completed_at_most;
 use super::{Checked, ensure};
 
 /// Entries a log may have beside those that messages cost: sessions, elections and changes of membership.
@@ -59,18 +60,22 @@ pub fn completed_is_marked(
             };
             let stay = without(&|node| leaves(node).is_some());
             let sets = [&marks, &without(&|node| leaves(node).is_some_and(|(_, out)| out)), &stay];
-            // Of what is in front of a joining those decide who were there before.
+            // Changes of the members are made one after the other.
+            let came = |marks: &[(NodeId, Sequence)]| {
+                let mut came: Vec<(NodeId, (u64, u64))> =
+                    marks.iter().filter_map(|&(node, _)| Some((node, late(node)??))).collect();
+                came.sort_by_key(|&(_, (_, joined_by))| joined_by);
+                came
+            };
             let judged = |marks: &Vec<(NodeId, Sequence)>| {
-                let begun: Vec<_> = marks.iter().copied().filter(|&(node, _)| late(node).is_none()).collect();
-                let came: Vec<(u64, u64)> =
-                    marks.iter().filter_map(|&(node, _)| late(node).flatten()).collect();
-                let (with, without) = (by_policy(&source.policy, marks), by_policy(&source.policy, &begun));
-                let begins = came.iter().map(|&(first, _)| first).min();
-                let joined_by = came.iter().map(|&(_, by)| Sequence(by)).max().unwrap_or_default();
-                match begins {
-                    Some(begins) if !begun.is_empty() && without < Sequence(begins - 1) => without,
-                    _ => with.max(without.min(joined_by)),
-                }
+                let came = came(marks);
+                let bounds: Vec<(u64, u64)> = came.iter().map(|&(_, bounds)| bounds).collect();
+                let by = |asked: usize| {
+                    let yet = |node: NodeId| came[asked..].iter().any(|&(later, _)| later == node);
+                    let there: Vec<_> = marks.iter().copied().filter(|&(node, _)| !yet(node)).collect();
+                    (!there.is_empty()).then(|| by_policy(&source.policy, &there).0)
+                };
+                Sequence(completed_at_most(&bounds, by))
             };
             let completed = sets.map(judged);
             let completed = completed.into_iter().max().unwrap_or_default();

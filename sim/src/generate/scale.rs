@@ -5,8 +5,8 @@ use crate::event::{MICRO, MILLI, SECOND, Time};
 use crate::fault::{Fault, FaultKind, Trigger};
 use crate::plan::CompletePlan;
 use crate::plan::{
-    DiskPlan, Edge, FORMAT, HandlerKind, HandlerPlan, Latency, NetworkPlan, NodePlan, PROGRESS_BOUND, Plan,
-    PublisherPlan, ReplicationPlan, StreamPlan, node_name,
+    DiskPlan, Edge, FORMAT, HandlerKind, HandlerPlan, KeepPlan, Latency, NetworkPlan, NodePlan,
+    PROGRESS_BOUND, Plan, PublisherPlan, ReplicationPlan, StreamPlan, node_name,
 };
 use crate::random::{Draws, Purpose};
 
@@ -134,6 +134,8 @@ fn streams(nodes: usize, seed: u64, from: Time, length: Time) -> Vec<StreamPlan>
             more: Vec::new(),
             later: Vec::new(),
             complete: CompletePlan::All,
+            keep: KeepPlan::default(),
+            readers: Vec::new(),
             asked_at: source,
             opens_at: from - 5 * SECOND,
             publishers: vec![publisher.clone()],

@@ -2,7 +2,7 @@
 //! targets, little else that is asked for, and in each run one thing that goes wrong with the ends of a stream.
 
 use super::contest::{FIRST, link_all};
-use super::{additions, departures, flow, former, members, seals, stops, trouble, workload};
+use super::{additions, departures, flow, former, members, reading, seals, stops, trouble, workload};
 use crate::event::{MILLI, SECOND};
 use crate::fault::{Condition, Fault, FaultKind, Moment, Trigger};
 use crate::plan::{Plan, PoisonPlan};
@@ -69,6 +69,7 @@ pub(super) fn plan(seed: u64) -> Plan {
         additions::forgets(&mut plan, Draws::new(seed, Purpose::Additions, 2, 0));
     }
     flow::stage(&mut plan, Draws::new(seed, Purpose::Flow, 2, 0));
+    reading::reading(&mut plan);
     super::sort(&mut plan);
     poison(&mut plan);
     plan

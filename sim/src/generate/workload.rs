@@ -2,7 +2,7 @@
 
 use crate::event::{MICRO, MILLI, SECOND, Time};
 use crate::plan::{
-    CompletePlan, ConfigPlan, ConfigWish, HandlerKind, HandlerPlan, Interruption, InterruptionKind,
+    CompletePlan, ConfigPlan, ConfigWish, HandlerKind, HandlerPlan, Interruption, InterruptionKind, KeepPlan,
     PublisherPlan, RegistryPlan, StreamPlan, TargetPlan, Wish,
 };
 use crate::random::{Draws, Purpose};
@@ -32,6 +32,8 @@ pub(super) fn streams(seed: u64, count: usize, fault_phase: Time) -> Vec<StreamP
                 more,
                 later: Vec::new(),
                 complete,
+                keep: KeepPlan::default(),
+                readers: Vec::new(),
                 asked_at: draws.index(count),
                 opens_at: draws.below(fault_phase / 4),
                 publishers: (0..writers)

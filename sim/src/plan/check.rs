@@ -305,6 +305,12 @@ impl Plan {
                     "messages of {name} are parked, and a disk forgets what it kept: nobody knows what is parked then"
                 ));
             }
+            if stream.readers.iter().any(|reader| reader.place >= targets.len() || reader.window == 0) {
+                return Err(format!("a reader of {name} is at no target of it, or takes nothing"));
+            }
+            if !stream.keep.retention().is_valid() {
+                return Err(format!("stream {name} keeps more than can be counted"));
+            }
             for publisher in &stream.publishers {
                 if publisher.waits.iter().sum::<u64>() == 0 {
                     return Err(format!(

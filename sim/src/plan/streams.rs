@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{HandlerPlan, Plan, PublisherPlan, is_zero};
+use super::{HandlerPlan, KeepPlan, Plan, PublisherPlan, ReaderPlan, is_zero};
 use crate::event::Time;
 use crate::text;
 
@@ -28,6 +28,12 @@ pub struct StreamPlan {
     /// By whom of them a message must be processed to be completed.
     #[serde(default, skip_serializing_if = "CompletePlan::is_all")]
     pub complete: CompletePlan,
+    /// What it keeps of what all have processed.
+    #[serde(default, skip_serializing_if = "KeepPlan::is_none")]
+    pub keep: KeepPlan,
+    /// Who reads it again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub readers: Vec<ReaderPlan>,
     /// The node that is asked to open it.
     pub asked_at: usize,
     /// When.

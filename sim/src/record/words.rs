@@ -171,11 +171,12 @@ pub(super) fn command_fields(request: u64, command: &Command) -> Vec<Field> {
         Command::Attach { stream, window, .. } => {
             fields.extend([field("stream", stream), field("window", window)]);
         }
-        Command::OpenStream { name, source, targets, policy, poison, rank: _ } => {
+        Command::OpenStream { name, source, targets, policy, poison, keep, rank: _ } => {
             fields.extend([field("stream", name), field("source", source)]);
             fields.extend(targets.iter().map(|target| field("target", target)));
             fields.push(field("completed by", format!("{policy:?}").to_lowercase()));
             fields.push(field("parked after", poison.attempts()));
+            fields.extend(keep.words().map(|keeps| field("retention", keeps)));
         }
         other => fields.push(field("command", format!("{other:?}"))),
     }

@@ -136,6 +136,8 @@ fn keep_streams(plan: &mut Plan, moved: &dyn Fn(usize) -> usize, kept: &dyn Fn(u
                 node.is_some()
             });
         }
+        let targets = stream.targets().count();
+        stream.readers.retain(|reader| reader.place < targets);
         stream.complete = match core::mem::take(&mut stream.complete) {
             CompletePlan::Count(count) if count as usize <= stream.opened().count() => {
                 CompletePlan::Count(count)

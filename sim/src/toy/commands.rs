@@ -29,6 +29,7 @@ impl Toy {
             Command::Describe(_) | Command::Update(_) => {
                 Some(Err(Refusal::Invalid("the toy has no updates".into())))
             }
+            Command::Replay { .. } => Some(Err(Refusal::Invalid("the toy keeps nothing".into()))),
             Command::Within { command, .. } => self.command(request, *command),
             Command::ChangeFlow(_) => Some(Err(Refusal::Invalid("the toy takes in what comes".into()))),
             Command::SealStream { .. } | Command::ChangeMembers(_) | Command::Recover(_) => {

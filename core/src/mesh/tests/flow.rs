@@ -23,7 +23,8 @@ fn ranked(name: &str, rank: Rank) -> impl FnOnce(RequestId) -> Input + use<> {
     let targets = Vec::from(["b".to_string()]);
     move |request| {
         let (source, policy, poison) = ("a".into(), Policy::All, Poison::Block);
-        Input::OpenStream { request, name, source, targets, policy, poison, rank }
+        let keep = Retention::default();
+        Input::OpenStream { request, name, source, targets, policy, poison, keep, rank }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::ends::{Poison, Policy};
 use crate::flow::Rank;
 use crate::id::Term;
 use crate::record::Owner;
+use crate::retention::Retention;
 use crate::rng::Purpose;
 use crate::time::{Span, Wall};
 use crate::when::When;
@@ -713,28 +714,16 @@ pub(super) fn open_to(
 ) -> impl FnOnce(RequestId) -> Input + use<> {
     let (name, source) = (name.to_string(), source.to_string());
     let targets = targets.iter().map(ToString::to_string).collect();
-    move |request| Input::OpenStream {
-        request,
-        name,
-        source,
-        targets,
-        policy,
-        poison: Poison::Block,
-        rank: Rank::default(),
-    }
+    let (poison, keep, rank) = (Poison::Block, Retention::default(), Rank::default());
+    move |request| Input::OpenStream { request, name, source, targets, policy, poison, keep, rank }
 }
 
 /// The wish for a stream from a to b.
 pub(super) fn opening(name: &str) -> Body {
     let targets = Vec::from(["b".to_string()]);
-    Body::Open {
-        name: name.into(),
-        source: "a".into(),
-        targets,
-        policy: Policy::All,
-        poison: Poison::Block,
-        rank: Rank::default(),
-    }
+    let (policy, poison) = (Policy::All, Poison::Block);
+    let (keep, rank) = (Retention::default(), Rank::default());
+    Body::Open { name: name.into(), source: "a".into(), targets, policy, poison, keep, rank }
 }
 
 pub(super) fn close(name: &str) -> impl FnOnce(RequestId) -> Input + use<> {

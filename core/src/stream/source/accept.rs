@@ -148,11 +148,13 @@ impl Stream {
     /// What is kept until it is released: batches, and what the log holds besides. Where a target is behind the policy that is what the others complete,
     /// message by message perhaps, and at every member.
     pub(in crate::stream) fn kept_bytes(&self, common: &Common) -> u64 {
-        let slow = self.head.released < self.head.completed;
-        let entries = self.head.applied.0 - self.floor.applied.0;
-        let besides = entries.saturating_sub(self.store.taken.len() as u64);
+        let slow = self.past_all() < self.head.completed;
+        // What is kept for its own sake holds up nobody.
+        let ((history, _), (ends, batches)) = (self.history_weight(), self.history_ends());
+        let entries = self.head.applied.0 - ends.0;
+        let besides = entries.saturating_sub((self.store.taken.len() as u64).saturating_sub(batches));
         let counted = slow && !common.planted.has(Bug::CompletionsUncounted);
-        self.store.bytes() + if counted { besides * ENTRY_OVERHEAD } else { 0 }
+        self.store.bytes() - history + if counted { besides * ENTRY_OVERHEAD } else { 0 }
     }
 
     /// What every target is known to have processed.

@@ -7,6 +7,7 @@ use super::super::Output;
 use super::super::changing::CHANGE;
 use super::super::common::Common;
 use super::super::entry::Entry;
+use super::super::keeping::KEEP;
 use super::super::lead::COMPLETE;
 use super::super::member::{Part, Stream};
 use super::super::message::{Body, Standing};
@@ -97,6 +98,7 @@ impl Stream {
         match context {
             SESSION => self.source.session_proposed = false,
             COMPLETE => self.completing = false,
+            KEEP => self.keep_refused(),
             CHANGE => self.change_again(common),
             CLOSE => self.source.closing.values_mut().for_each(|(_, proposed)| *proposed = false),
             _ if self.part == Part::Target => self.offer_refused(context),
@@ -216,7 +218,10 @@ impl Stream {
                     common.reply(request, Ok(Reply::WriterClosed));
                 }
             }
-            Effect::Draining { .. } | Effect::Detached { .. } | Effect::Joined { .. } => {}
+            Effect::Draining { .. }
+            | Effect::Detached { .. }
+            | Effect::Joined { .. }
+            | Effect::Kept { .. } => {}
             Effect::Nothing => self.no_op(common, entry),
         }
     }

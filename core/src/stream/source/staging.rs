@@ -163,7 +163,8 @@ impl Stream {
             sometimes!(NoRoomForWhole);
             return Err(Refusal::NoSpace { free: common.free });
         }
-        let kept = self.store.part_bytes() + self.source.staging.bytes() - old_total;
+        let kept =
+            self.store.part_bytes() - self.history_weight().1 + self.source.staging.bytes() - old_total;
         if kept + total > common.config.whole_bytes {
             rare!(WholesFull);
             return Err(self.backpressure(common));

@@ -71,7 +71,8 @@ impl Stream {
             return;
         };
         let (request, done) = (handler.request, handler.done);
-        let handed = |head: &Head| handler.handed >= sequence || head.in_pieces && handler.inside.is_some();
+        let handed =
+            |head: &Head| handler.handed >= sequence || head.in_pieces && handler.hands.inside.is_some();
         let head = self.head_behind(done).filter(|head| head.sequence == sequence && handed(head));
         let Some(head) = head else {
             // It is known by the word of others that it was processed, or nobody was handed it.

@@ -1,7 +1,6 @@
 //! Handing over, and what was processed (rules C4, F1, F2).
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -14,7 +13,7 @@ use super::super::state::Effect;
 use super::super::store::{key, space};
 use super::super::wire::encode_mark;
 use super::super::{Output, Receipt};
-use super::{Attaching, Handler};
+use super::{Attaching, Handler, Hands};
 use crate::id::{AttachToken, NodeId, RequestId, Sequence};
 use crate::node::command::{Position, Refusal, Reply};
 use crate::node::output::{Delivered, Delivery};
@@ -97,26 +96,13 @@ impl Stream {
         }
         let replaying = stands < self.target.mark;
         rare!(HandlerReplays, replaying);
-        let mut handler = Handler {
-            token,
-            request,
-            window,
-            handed,
-            done: stands,
-            out: VecDeque::new(),
-            out_count: 0,
-            out_bytes: 0,
-            inside: None,
-            pieces: 0,
-            took: 0,
-            piece_most: 0,
-            replaying,
-        };
+        let mut handler =
+            Handler { token, request, window, handed, done: stands, hands: Hands::default(), replaying };
         let undurable = stands > self.target.mark_durable;
         if undurable && !common.planted.strikes(Bug::FormerCallsForgotten, || true) {
             rare!(AttachedBehindUndurable);
             // Rule F1: a crash now has the calls of whoever was here before handed over again. None is added to them before they are marked durably.
-            handler.wait_behind(stands);
+            handler.hands.wait_behind(stands, window);
         }
         self.target.handler = Some(Box::new(handler));
         if from > self.target.mark {
@@ -228,10 +214,8 @@ impl Stream {
         if passed > 0 || self.target.troubles.is_some() {
             self.target.troubles.get_or_insert_default().passed = passed;
         }
-        let head = encode_mark(upto, self.target.mark_taken, passed);
-        let record = Record::state(key(self.instance, space::MARK, 0), head);
         if !common.planted.has(Bug::MarkNotWritten) {
-            common.emit(Output::Persist(record));
+            self.write_down(common, upto, passed);
         }
         if common.planted.has(Bug::MarkToldBeforeDurable) {
             for node in self.superiors() {
@@ -239,6 +223,12 @@ impl Stream {
             }
         }
         common.notify(Receipt::Mark { instance: self.instance, upto });
+    }
+
+    /// The record that a start goes on from.
+    pub(super) fn write_down(&self, common: &mut Common, upto: Sequence, passed: u64) {
+        let head = encode_mark(upto, self.target.mark_taken, passed);
+        common.emit(Output::Persist(Record::state(key(self.instance, space::MARK, 0), head)));
     }
 
     /// The mark is known to be higher than it is here: this member's disk was rolled back. Handling goes on from there.
@@ -303,6 +293,7 @@ impl Stream {
         self.pass_dead_tail(common, now);
         self.settle_failing(common, now);
         while self.target.greeted && self.hand_over(common, now) {}
+        self.pump_replays(common);
         self.pump_lead(common, now);
         self.say_progress(common);
         self.arm(common, now);
@@ -317,9 +308,9 @@ impl Stream {
         if common.planted.strikes(Bug::WindowCountsUndurable, || settled < handler.done) {
             settled = handler.done;
         }
-        handler.settle(settled);
-        let mut weight = handler.out_bytes;
-        let room = handler.window.saturating_sub(handler.out_count);
+        handler.hands.settle(settled);
+        let mut weight = handler.hands.bytes;
+        let room = handler.window.saturating_sub(handler.hands.count);
         sometimes!(WindowFull, room == 0);
         if room == 0 || next > deliverable {
             return false;
@@ -369,7 +360,8 @@ impl Stream {
         let ended = sequence > kept.last();
         let follows = ended.then(|| self.store.holding(sequence)).flatten();
         let Some(handler) = &mut self.target.handler else { return false };
-        handler.hand(sequence.before(), messages.len() as u64, weight - handler.out_bytes);
+        handler.handed = sequence.before();
+        handler.hands.hand(handler.handed, messages.len() as u64, weight - handler.hands.bytes);
         let token = handler.token;
         common.emit(Output::Deliver(Delivery { token, instance: self.instance, messages }));
         if let Some(slot) = follows {
@@ -491,6 +483,7 @@ impl Stream {
         for request in handler.into_iter().chain(attaching) {
             common.reply(request, Err(refusal.clone()));
         }
+        self.end_replays(common, refusal);
     }
 }
 
@@ -505,14 +498,15 @@ impl Stream {
 
     /// The weight of what is handed over and unsettled, and how many deliveries that is.
     pub(in crate::stream) fn handed_bytes(&self) -> Option<(u64, usize)> {
-        self.target.handler.as_ref().map(|handler| (handler.out_bytes, handler.out.len()))
+        self.target.handler.as_ref().map(|handler| (handler.hands.bytes, handler.hands.out.len()))
     }
 
     /// The last message handed over, how many of them are unsettled, and the window.
     pub(in crate::stream) fn handed(&self) -> Option<(Sequence, u64, u64)> {
         let handler = self.target.handler.as_ref()?;
         let settled = handler.done.min(self.target.mark_durable);
-        let out = handler.out.iter().filter(|(last, ..)| *last > settled).map(|(_, count, _)| count).sum();
+        let out =
+            handler.hands.out.iter().filter(|(last, ..)| *last > settled).map(|(_, count, _)| count).sum();
         Some((handler.handed, out, handler.window))
     }
 }

@@ -2,17 +2,21 @@
 
 mod failing;
 mod handler;
+mod hands;
 mod marks;
 mod parked;
 mod pieces;
 mod receive;
+mod replay;
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 
 use crate::id::{AttachToken, RequestId, Sequence};
 use crate::node::command::Position;
 use crate::time::Instant;
+
+use hands::Hands;
 
 pub(super) use failing::Troubles;
 pub(super) use parked::{decode_failing, decode_parked};
@@ -28,18 +32,8 @@ pub(super) struct Handler {
     handed: Sequence,
     /// The last message it is done with.
     done: Sequence,
-    /// Deliveries that are not settled: last message, how many, weight.
-    out: VecDeque<(Sequence, u64, u64)>,
-    /// How many messages these are, and their weight.
-    out_count: u64,
-    out_bytes: u64,
-    /// Of the message that is being handed over in pieces, the part that was handed over last.
-    inside: Option<Sequence>,
-    /// Bytes of all pieces that were handed over, and of those that the application took.
-    pieces: u64,
-    took: u64,
-    /// The largest piece handed over.
-    piece_most: u64,
+    /// What of that is done and marked durably is settled: it will not be handed over again after a crash.
+    hands: Hands,
     /// It began below the mark: a restored database.
     replaying: bool,
 }
@@ -62,6 +56,9 @@ pub(super) struct Attaching {
 pub(super) struct Target {
     pub(super) handler: Option<Box<Handler>>,
     pub(super) attaching: Option<Attaching>,
+    /// Who reads again. Each by itself: there are few.
+    #[expect(clippy::vec_box, reason = "a stream without any pays for a pointer or three")]
+    pub(super) replays: Vec<Box<replay::Replay>>,
     /// Processed.
     pub(super) mark: Sequence,
     /// Processed, and that is on disk.
@@ -84,33 +81,6 @@ pub(super) struct Target {
     pub(super) sent_to: bool,
     /// The bytes that appends began to wait for last were asked for at once: so are those that stand behind them.
     pub(super) asks_ahead: bool,
-}
-
-impl Handler {
-    /// Up to here nothing will be handed over again after a crash: it is done, and marked durably.
-    fn settle(&mut self, upto: Sequence) {
-        while let Some(&(last, count, bytes)) = self.out.front()
-            && last <= upto
-        {
-            self.out.pop_front();
-            self.out_count -= count;
-            self.out_bytes -= bytes;
-        }
-    }
-
-    /// Nothing is handed over before it is durable that everything up to here is processed.
-    fn wait_behind(&mut self, upto: Sequence) {
-        self.out.push_back((upto, self.window, 0));
-        self.out_count = self.window;
-    }
-
-    /// So many messages were handed over, up to that one.
-    fn hand(&mut self, last: Sequence, count: u64, weight: u64) {
-        self.handed = last;
-        self.out.push_back((last, count, weight));
-        self.out_count += count;
-        self.out_bytes += weight;
-    }
 }
 
 impl Target {

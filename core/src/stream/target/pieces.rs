@@ -2,9 +2,11 @@
 
 use alloc::format;
 
+use bytes::Bytes;
+
 use super::super::Output;
 use super::super::common::Common;
-use super::super::entry::MESSAGE_OVERHEAD;
+use super::super::entry::{Batch, MESSAGE_OVERHEAD};
 use super::super::member::Stream;
 use super::super::parts::Run;
 use crate::id::{AttachToken, Sequence};
@@ -18,11 +20,25 @@ use crate::time::Now;
 /// Batches that are read ahead of a handler that is handed a large message.
 const READ_AHEAD: u64 = 4;
 
+/// A part of the message that ends at `last`, as it is handed over.
+pub(super) fn piece_of(batch: &Batch, bytes: Bytes, last: Sequence) -> Option<Delivered> {
+    let (part, message) = (batch.part.as_deref()?, batch.messages().next()?);
+    Some(Delivered {
+        sequence: last,
+        id: message.id,
+        writer: message.writer,
+        writer_sequence: message.writer_sequence,
+        bytes,
+        piece: Some(Piece { offset: part.offset, total: part.total, whole: part.whole }),
+        parked: false,
+    })
+}
+
 impl Stream {
     /// The application took pieces.
     pub(in crate::stream) fn took(&mut self, common: &mut Common, now: Now, token: AttachToken, bytes: u64) {
         if let Some(handler) = self.target.handler.as_mut().filter(|handler| handler.token == token) {
-            handler.took = handler.took.max(bytes.min(handler.pieces));
+            handler.hands.take(bytes);
             self.pump_target(common, now);
         }
     }
@@ -30,7 +46,7 @@ impl Stream {
     /// Bytes of pieces that were handed over and not taken, and what one piece may have.
     pub(in crate::stream) fn untaken(&self) -> Option<(u64, u64)> {
         let handler = self.target.handler.as_ref()?;
-        Some((handler.pieces - handler.took, handler.piece_most))
+        Some((handler.hands.untaken(), handler.hands.piece_most))
     }
 
     /// Why nobody can stand at a position, if it lies inside a message.
@@ -88,10 +104,10 @@ impl Stream {
             }
         };
         let Some(handler) = &self.target.handler else { return false };
-        let at = handler.inside.map_or(first, Sequence::next);
-        let untaken = handler.pieces - handler.took;
+        let hands = &handler.hands;
+        let (at, untaken) = (hands.inside.map_or(first, Sequence::next), hands.untaken());
         // The message counts when it is whole, beside those that are out.
-        if handler.out_bytes > 0 && handler.out_bytes + MESSAGE_OVERHEAD > common.config.window_bytes {
+        if hands.bytes > 0 && hands.bytes + MESSAGE_OVERHEAD > common.config.window_bytes {
             return false;
         }
         let Some(slot) = self.store.holding(at) else { return false };
@@ -103,24 +119,13 @@ impl Stream {
                 self.target
                     .handler
                     .iter_mut()
-                    .for_each(|handler| (handler.handed, handler.inside) = (last, None));
+                    .for_each(|handler| (handler.handed, handler.hands.inside) = (last, None));
             }
             return false;
         }
         let Some(payload) = self.payload_to_deliver(common, slot) else { return false };
         let Some(kept) = self.store.get(slot) else { return false };
-        let (Some(part), Some(message)) = (kept.batch.part.as_deref(), kept.batch.messages().next()) else {
-            return false;
-        };
-        let delivered = Delivered {
-            sequence: last,
-            id: message.id,
-            writer: message.writer,
-            writer_sequence: message.writer_sequence,
-            bytes: payload.to_bytes(),
-            piece: Some(Piece { offset: part.offset, total: part.total, whole: part.whole }),
-            parked: false,
-        };
+        let Some(delivered) = piece_of(&kept.batch, payload.to_bytes(), last) else { return false };
         self.handed_piece(common, at, last, len);
         let Some(handler) = &self.target.handler else { return false };
         let (token, instance) = (handler.token, self.instance);
@@ -139,12 +144,10 @@ impl Stream {
     /// The part at `at` of the message that ends at `last` is handed over.
     fn handed_piece(&mut self, common: &mut Common, at: Sequence, last: Sequence, len: u64) {
         let Some(handler) = &mut self.target.handler else { return };
-        handler.pieces += len;
-        handler.piece_most = handler.piece_most.max(len);
-        handler.inside = (at < last).then_some(at);
+        handler.hands.hand_piece(at, last, len);
         sometimes!(HandedInPieces, at < last);
         if at == last {
-            handler.hand(last, 1, MESSAGE_OVERHEAD);
+            handler.handed = last;
         } else if at > self.target.mark && common.planted.strikes(Bug::PartAcknowledged, || true) {
             self.move_mark(common, at);
         }

@@ -1,18 +1,20 @@
 //! Nodes become targets of a stream while it is open.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::members::{SECOND, SOURCE, World};
 use super::world::{INSTANCE, NAME, node};
-use crate::ends::Policy;
-use crate::id::{LogIndex, Sequence, Term};
+use crate::ends::{Ends, Policy};
+use crate::id::{LogIndex, RequestId, Sequence, Term};
 use crate::members::{Added, ChangeKind, MemberChange, MembersRefusal, Start, StreamMembers};
-use crate::node::command::{Position, Reply, Waited};
+use crate::node::command::{Position, Range, Refusal, Reply, Waited};
 use crate::planted::Planted;
-use crate::stream::Input;
+use crate::retention::Retention;
 use crate::stream::entry::Entry;
 use crate::stream::state::LogState;
 use crate::stream::wire::{Stored, decode_entry, decode_state, encode_entry, encode_state};
+use crate::stream::{Config, Input};
 use crate::time::Span;
 
 fn wished(which: usize, kind: ChangeKind, number: u64) -> StreamMembers {
@@ -408,7 +410,7 @@ fn a_state_says_who_joined_and_who_is_given_one_is_past_what_was_let_go() {
     let stored = Stored { state: state.clone(), marks: Default::default(), slot_floor: 1 };
     assert_eq!(decode_state(&encode_state(&stored)), Ok(stored));
     assert_eq!(LogState::default().lacks(&state), Some("messages"));
-    let without = LogState { joined: Vec::new(), ..state.clone() };
+    let without = LogState { joined: Box::default(), ..state.clone() };
     assert_eq!(without.lacks(&state), Some("a target that joined"));
     for entry in [
         Entry::Join { place: 4, node: node(5), behind: Some(Sequence(3)), declined: false },
@@ -479,4 +481,70 @@ mod planted {
         world.publish(1, 5, Waited::Accepted);
         world.run(SECOND);
     }
+}
+
+/// A stream that keeps its last hundred messages, of which there are ten; its target has processed them.
+fn kept() -> World {
+    let keep = Retention { messages: 100, ..Retention::default() };
+    let ends = Ends::between(node(SOURCE), node(1)).keeping(keep).expect("fits");
+    let mut world = World::of(ends, Planted::none());
+    world.lead(SOURCE);
+    world.run(SECOND);
+    for number in 1..=10 {
+        world.publish(number, 1, Waited::Accepted);
+        world.run(SECOND);
+    }
+    let status = world.status(SOURCE);
+    assert_eq!((status.completed, status.released, status.kept.messages), (Sequence(10), Sequence(0), 10));
+    world
+}
+
+#[test]
+fn what_was_kept_is_owed_to_who_comes_later_and_gives_way_when_that_is_past_it() {
+    let mut world = kept();
+    let which = world.add(Start::FirstKept);
+    world.members[which].stuck = true;
+    world.run(Span::secs(5));
+    assert_eq!(world.members[which].seen, (1..=10).collect::<Vec<_>>());
+    let config = Config::default();
+    world.give(SOURCE, Input::Space { free: config.space_floor + config.intake_room + 1 });
+    world.run(Span::secs(60));
+    let kept = world.status(SOURCE).kept;
+    assert_eq!((kept.first, kept.short), (Sequence(1), None), "it has processed none of it");
+    let token = world.members[which].token.expect("attached");
+    world.give(which, Input::Verdict { token, upto: Sequence(4) });
+    world.run(Span::secs(60));
+    let kept = world.status(SOURCE).kept;
+    assert_eq!((kept.first, kept.short.map(|short| short.upto)), (Sequence(5), Some(Sequence(4))));
+}
+
+#[test]
+fn nobody_reads_again_what_is_in_front_of_the_start_of_who_came_later() {
+    let mut world = kept();
+    let which = world.add(Start::Now);
+    world.members[which].begins = 11;
+    let replay = |world: &mut World, from: Option<u64>| -> RequestId {
+        let (request, stream) = (world.request(), NAME.into());
+        world.replays.insert(request);
+        let range = Range { from: from.map(Sequence), to: None };
+        world.give(which, Input::Replay { request, stream, range, window: 100 });
+        world.run(SECOND);
+        request
+    };
+    let answer = |world: &World, request: RequestId| {
+        let answers = world.replies.iter().filter(|(of, _)| *of == request);
+        answers.map(|(_, answer)| answer.clone()).next_back()
+    };
+    let early = replay(&mut world, None);
+    world.run(Span::secs(5));
+    assert_eq!(world.first, Some(Sequence(11)), "it joined");
+    let released = |wanted| Err(Refusal::Released { wanted: Sequence(wanted), first: Sequence(11) });
+    assert_eq!(answer(&world, early), Some(released(1)), "that began before it joined");
+    let before = replay(&mut world, Some(5));
+    assert_eq!(answer(&world, before), Some(released(5)), "it keeps that, and processed none of it");
+    world.publish(11, 2, Waited::Accepted);
+    world.run(SECOND);
+    let all = replay(&mut world, None);
+    let Some(Ok(Reply::Attached { token, .. })) = answer(&world, all) else { panic!("it is granted") };
+    assert_eq!(world.reread[&token], [11, 12]);
 }

@@ -84,6 +84,9 @@ pub(super) struct World {
     pub(super) said: usize,
     /// How many messages members let go that were parked.
     pub(super) parked_dropped: u64,
+    /// Who asked to read again, and what came under whose token.
+    pub(super) replays: BTreeSet<RequestId>,
+    pub(super) reread: BTreeMap<AttachToken, Vec<u64>>,
 }
 
 impl Member {
@@ -115,7 +118,12 @@ impl World {
 
     pub(super) fn between(targets: usize, policy: Policy, poison: Poison, planted: Planted) -> Self {
         let ends = Ends::new(node(SOURCE), (1..=targets).map(node).collect(), policy);
-        let ends = ends.and_then(|ends| ends.with_poison(poison)).expect("fits");
+        Self::of(ends.and_then(|ends| ends.with_poison(poison)).expect("fits"), planted)
+    }
+
+    /// A stream between these, all of whom attach a handler.
+    pub(super) fn of(ends: Ends, planted: Planted) -> Self {
+        let targets = ends.targets.len();
         let member = |which: usize| Member::new(which, planted);
         let mut world = Self {
             ends: ends.clone(),
@@ -146,6 +154,8 @@ impl World {
             contradicted: BTreeSet::new(),
             said: 0,
             parked_dropped: 0,
+            replays: BTreeSet::new(),
+            reread: BTreeMap::new(),
         };
         for which in 0..=targets {
             let (name, ends) = (String::from(NAME), ends.clone());
@@ -238,6 +248,9 @@ impl World {
             Output::Deliver(delivery) => {
                 let sequences: Vec<u64> =
                     delivery.messages.iter().map(|message| message.sequence.0).collect();
+                if let Some(reread) = self.reread.get_mut(&delivery.token) {
+                    return reread.extend(sequences);
+                }
                 assert_eq!(
                     sequences[0],
                     member.seen.last().map_or(member.begins, |last| last + 1),
@@ -249,8 +262,12 @@ impl World {
                 }
             }
             Output::Reply { request, reply } => {
-                if let Ok(Reply::Attached { token, .. }) = &reply {
-                    member.token = Some(*token);
+                match &reply {
+                    Ok(Reply::Attached { token, .. }) if self.replays.contains(&request) => {
+                        self.reread.insert(*token, Vec::new());
+                    }
+                    Ok(Reply::Attached { token, .. }) => member.token = Some(*token),
+                    _ => {}
                 }
                 self.replies.push((request, reply));
             }

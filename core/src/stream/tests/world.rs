@@ -18,6 +18,7 @@ use crate::node::status::StreamStatus;
 use crate::parked::ParkedCommand;
 use crate::planted::Planted;
 use crate::record::{Forget, Key, Record};
+use crate::retention::Retention;
 use crate::rng::{Purpose, Rng};
 use crate::stream::{Config, Input, Output, Receipt, Streams};
 use crate::time::{Instant, Now, Span, Wall};
@@ -180,6 +181,12 @@ pub(super) struct World {
     pub(super) failures: BTreeMap<u64, u32>,
     /// Parked messages that it was handed again, and whether it succeeded.
     pub(super) retried: Vec<(u64, bool)>,
+    /// What the stream keeps.
+    pub(super) keep: Retention,
+    /// Milliseconds by which the wall clocks of both are ahead.
+    pub(super) ahead: u64,
+    /// Who asked to read again, rather than to handle.
+    pub(super) replays: BTreeSet<RequestId>,
 }
 
 impl World {
@@ -235,13 +242,19 @@ impl World {
             waits_for_word: false,
             failures: BTreeMap::new(),
             retried: Vec::new(),
+            keep: Retention::default(),
+            ahead: 0,
+            replays: BTreeSet::new(),
         };
         world.after(1, Event::Beat);
         world
     }
 
     pub(super) fn at(&self) -> Now {
-        Now { monotonic: Instant(self.now), wall: Wall(1_700_000_000_000 + self.now / 1_000_000) }
+        Now {
+            monotonic: Instant(self.now),
+            wall: Wall(1_700_000_000_000 + self.ahead + self.now / 1_000_000),
+        }
     }
 
     fn after(&mut self, span: u64, event: Event) {
@@ -294,7 +307,7 @@ impl World {
         streams.restored(now);
         machine.streams = Some(streams);
         let ends = Ends::between(node(SOURCE), node(TARGET)).with_poison(self.poison).expect("fits");
-        let name = String::from(NAME);
+        let (name, ends) = (String::from(NAME), ends.keeping(self.keep).expect("fits"));
         self.give(which, Input::Opened { name, instance: INSTANCE, ends });
         if self.machines[1 - which].streams.is_some() {
             self.give(1 - which, Input::PeerBoot { node: node(which), boot });
@@ -441,7 +454,9 @@ impl World {
                 self.deliveries.push(delivery);
             }
             Output::Reply { request, reply } => {
-                if let Ok(Reply::Attached { token, .. }) = &reply {
+                if let Ok(Reply::Attached { token, .. }) = &reply
+                    && !self.replays.contains(&request)
+                {
                     (self.token, self.took) = (Some(*token), 0);
                     self.pieces.clear();
                     self.queue_of_handler.clear();

@@ -12,7 +12,7 @@ use tonic::Streaming;
 use wattle_proto::api::subscribe_request::Request;
 use wattle_proto::api::subscribe_response::Response;
 use wattle_proto::api::{
-    Acknowledge, Attach, Attached, Fail, Message, Position, SubscribeRequest, SubscribeResponse,
+    Acknowledge, Attach, Attached, Fail, Message, Position, Replay, SubscribeRequest, SubscribeResponse,
 };
 
 use super::connect::Client;
@@ -48,6 +48,8 @@ pub struct Plan {
     pub window: u32,
     /// Whether it takes over from a handler of the node's settings, too.
     pub take_over: bool,
+    /// What is to be read again, rather than handled.
+    pub replay: Option<Replay>,
     /// How long to look for a node that went away; for ever if absent.
     pub patience: Option<Duration>,
 }
@@ -136,13 +138,22 @@ impl<S: Sink> Run<'_, S> {
     }
 
     async fn connect(&self, finder: &Finder) -> Result<Call, Failure> {
-        let presented = self.sink.as_ref().and_then(Sink::presented);
+        let replay = self.plan.replay.map(|replay| self.rest_of(replay));
+        let presented = self.sink.as_ref().and_then(Sink::presented).filter(|_| replay.is_none());
         let (stream, window, take_over) = (self.plan.stream.clone(), self.plan.window, self.plan.take_over);
         let tenant = self.plan.tenant.clone();
-        let attach = Attach { stream, presented, window, take_over, tenant };
+        let attach = Attach { stream, presented, window, take_over, replay, tenant };
         let peers = finder.peers(self.plan.at.as_deref()).await?;
         let (call, _) = follow(finder, peers, async |client| open(client, attach.clone()).await).await?;
         Ok(call)
+    }
+
+    /// What of a replay is still to be read: it goes on where it was.
+    fn rest_of(&self, replay: Replay) -> Replay {
+        match self.instance {
+            Some(_) => Replay { from: Some(self.summary.sequence + 1), ..replay },
+            None => replay,
+        }
     }
 
     /// Connects again, as long as the plan is patient.
@@ -187,6 +198,7 @@ impl<S: Sink> Run<'_, S> {
                     messages.messages
                 }
                 Ok(Some(_)) => continue,
+                Ok(None) if self.plan.replay.is_some() => return Ok(Over::Done),
                 Ok(None) => {
                     return Ok(Over::Broke(Failure::Unreachable("the node ended the call".to_owned())));
                 }

@@ -134,8 +134,14 @@ impl StreamLedger {
             // Fewer may be needed since it came to the last disk: some were lost.
             // Of what has several parts only the first says whose it is.
             let counts = self.counts_without(self.counts_no_more() | named);
+            // What only a target was owed that an operator had taken out is let go, on whatever disks it lies.
+            let owed =
+                |message: &Message| !message.sequence.is_some_and(|sequence| self.owed_to_nobody(sequence));
             let unsafe_now = |message: &&Message| {
-                message.parts == 1 && !message.safe && !counts.enough(message.held | message.lost)
+                message.parts == 1
+                    && !message.safe
+                    && !counts.enough(message.held | message.lost)
+                    && owed(message)
             };
             let Some(message) = message.filter(unsafe_now) else { continue };
             let held = message.held & !(self.counts_no_more() | named);

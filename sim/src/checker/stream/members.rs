@@ -3,6 +3,7 @@
 use wattle_core::id::Sequence;
 use wattle_core::node::command::Waited;
 
+use super::super::stretches::completed_at_most;
 use super::super::{Checked, ensure};
 use super::kept::most;
 use super::{Message, StreamLedger};
@@ -15,6 +16,8 @@ pub(super) struct Late {
     first: u64,
     /// More than stood in front of its joining.
     joined_by: u64,
+    /// How many came before it.
+    order: usize,
 }
 
 impl StreamLedger {
@@ -42,7 +45,8 @@ impl StreamLedger {
             "stream {index}: target {place} begins with {first}, and there are {joined_by} messages"
         );
         self.awaited &= !(2 << place);
-        self.late.insert(place, Late { first, joined_by });
+        let order = self.late.len();
+        self.late.insert(place, Late { first, joined_by, order });
         self.delivered[place] = first - 1;
         self.reported[place] = self.reported[place].max(first - 1);
         self.count_anew();
@@ -96,6 +100,15 @@ impl StreamLedger {
         let in_front = |late: &Late| message.sequence.is_none_or(|sequence| sequence < late.first);
         let late = self.late.iter().filter(|(_, late)| in_front(late));
         late.fold(self.awaited >> 1, |all, (place, _)| all | 1 << place)
+    }
+
+    /// Whether nobody who stays is owed what stands at a sequence: whoever was is out, or on its way out, and whoever came since begins behind it.
+    pub(super) fn owed_to_nobody(&self, sequence: u64) -> bool {
+        let gone = self.out | self.awaited | self.may_be_gone();
+        let stays = |place: &usize| gone & 2 << place == 0;
+        let mut stay = (0..self.delivered.len()).filter(stays).peekable();
+        stay.peek().is_some()
+            && stay.all(|place| self.late.get(&place).is_some_and(|late| sequence < late.first))
     }
 
     /// Somebody is handed a message.
@@ -225,17 +238,19 @@ impl StreamLedger {
     /// Up to where handlers reported so much success that it is completed: by all, or without those who were lost or taken out, or are being.
     pub(super) fn completed_without(&self, plan: &crate::plan::StreamPlan) -> u64 {
         let sets = [0, self.lost, self.lost | self.out, self.lost | self.out | self.may_be_gone()];
-        let late = self.late.keys().fold(0, |all, place| all | 2 << place);
         let ends = (2u64 << self.reported.len()) - 2;
         let by = |gone: u64| {
             let gone = gone | self.awaited;
-            let by = |gone: u64| plan.completed(&self.reported, |place| gone & 2 << place != 0);
-            let (with, without) = (by(gone), by(gone | late));
-            // What is in front of a joining those complete who were there before, if any of them is left; and whoever came counts for nothing in front of its start.
-            let joined_by = self.late.values().map(|late| late.joined_by).max().unwrap_or_default();
-            let begins = self.late.values().map(|late| late.first).min().unwrap_or_default();
-            let others = (gone | late) & ends != ends;
-            if others && without + 1 < begins { without } else { with.max(without.min(joined_by)) }
+            let mut came: Vec<(usize, Late)> =
+                self.late.iter().map(|(&place, &late)| (place, late)).collect();
+            came.retain(|(place, _)| gone & 2 << place == 0);
+            came.sort_by_key(|(_, late)| late.order);
+            let bounds: Vec<(u64, u64)> = came.iter().map(|(_, late)| (late.first, late.joined_by)).collect();
+            completed_at_most(&bounds, |asked| {
+                let without = came[asked..].iter().fold(gone, |all, (place, _)| all | 2 << place);
+                (without & ends != ends)
+                    .then(|| plan.completed(&self.reported, |place| without & 2 << place != 0))
+            })
         };
         sets.map(by).into_iter().max().unwrap_or_default()
     }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::plan::{Change, CompletePlan, StreamPlan, TargetPlan};
+use crate::plan::{Change, CompletePlan, KeepPlan, StreamPlan, TargetPlan};
 use wattle_core::id::{AuthorityEpoch, MessageId, Sequence, SessionEpoch, WriterSequence};
 
 const LEN: usize = 40;
@@ -376,6 +376,86 @@ fn each_target_sees_everything_once_and_completed_is_what_the_policy_says() {
         "X4",
         "node 2 has processed nothing"
     );
+}
+
+#[test]
+fn what_only_a_target_was_owed_that_was_taken_out_is_promised_to_nobody() {
+    let later = || StreamPlan { later: to_two().more, more: Vec::new(), ..to_two() };
+    let came = |first: u64| {
+        let mut ledger = ledger(3).to(&later());
+        ledger.on_disk(0, &stored(1..=3));
+        ledger.may_come(2);
+        ledger.joins(1, first).unwrap();
+        ledger
+    };
+    let begun = |first: u64| {
+        let mut ledger = came(first);
+        ledger.may_leave(1, Change::Detach);
+        ledger
+    };
+    let told = |ledger: &mut StreamLedger| {
+        let wanted = receipt(Waited::Replicated, (1, 3), (1, 3));
+        ledger.receipt(1, 0, &mut asked(1, 3), &wanted).map_err(|failure| failure.checker)
+    };
+    let mut ledger = begun(4);
+    ledger.receipt(1, 0, &mut asked(1, 3), &receipt(Waited::Accepted, (1, 3), (1, 3))).unwrap();
+    told(&mut ledger).expect("they are let go");
+    let mut ledger = begun(3);
+    ledger.receipt(1, 0, &mut asked(1, 3), &receipt(Waited::Accepted, (1, 3), (1, 3))).unwrap();
+    assert_eq!(told(&mut ledger), Err("X29".into()), "the third is owed");
+    let mut ledger = came(3);
+    assert_eq!(ledger.seen(1, &message(3, 0, 3, 0)), Ok(true));
+    ledger.reported(1, 3);
+    let left = Left::without(&later(), |node| node == 1, |_| false).unwrap();
+    assert_eq!(broken(ledger.finish(&left)), "X2", "nobody takes out who is owed the first two");
+    ledger.may_leave(1, Change::Detach);
+    ledger.finish(&left).expect("nobody was told where they stand, nor need be");
+}
+
+/// Ten messages of forty bytes, all told accepted, of a stream that keeps something.
+fn keeping(keep: KeepPlan) -> StreamLedger {
+    let plan = StreamPlan { keep, ..to_two() };
+    let mut ledger = ledger(10).to(&plan);
+    let call = receipt(Waited::Accepted, (1, 10), (1, 10));
+    ledger.receipt(1, 0, &mut asked(1, 10), &call).unwrap();
+    ledger
+}
+
+#[test]
+fn what_a_retention_wants_stays_unless_somebody_says_that_there_was_no_room() {
+    let messages = KeepPlan { messages: 4, ..KeepPlan::default() };
+    let bytes = KeepPlan { bytes: 4 * LEN as u64, ..KeepPlan::default() };
+    let both = KeepPlan { messages: 2, ..bytes };
+    for keep in [messages, bytes, both] {
+        let judged = |released: u64, short: u64| {
+            let mut ledger = keeping(keep);
+            ledger.lets_go(released, 0);
+            ledger.lets_go(0, short);
+            ledger.keeps_what_it_should()
+        };
+        judged(6, 0).unwrap();
+        assert_eq!(broken(judged(7, 0)), "X37");
+        assert_eq!(broken(judged(9, 8)), "X37");
+        judged(9, 9).unwrap();
+        let mut lost = keeping(keep);
+        lost.lets_go(9, 0);
+        lost.source_rolled_back(0);
+        lost.keeps_what_it_should().unwrap();
+    }
+    let mut none = keeping(KeepPlan { span: 1, ..KeepPlan::default() });
+    none.lets_go(10, 0);
+    none.keeps_what_it_should().unwrap();
+}
+
+#[test]
+fn messages_whose_sequences_nobody_was_told_may_be_behind_what_goes() {
+    let plan = StreamPlan { keep: KeepPlan { messages: 4, ..KeepPlan::default() }, ..to_two() };
+    let mut ledger = ledger(4).to(&plan);
+    ledger.lets_go(9, 0);
+    ledger.keeps_what_it_should().unwrap();
+    let mut few = StreamLedger::new(0, &[WriterId(70)]).to(&plan);
+    few.lets_go(1, 0);
+    assert_eq!(broken(few.keeps_what_it_should()), "X37");
 }
 
 /// From node 0 to node 1, and to node 2 from some moment on.
