@@ -433,6 +433,12 @@ bugs! {
             "a paused stream goes on taking parts of large messages that were begun before (S30)";
         MembersBeforeEntry = "members-before-entry":
             "whoever leads a stream does without a target as soon as that is intended, before the log says so (S21)";
+        AskedOneByOne = "asked-one-by-one":
+            "what a source that began is asked for shows nobody that it sends nothing else: the bytes that the log names behind are waited for, each in its turn (S19)";
+        ReplayBeforeJoining = "replay-before-joining":
+            "a replay at a target whose log does not say yet that it is one goes by the mark that others tell it (S37)";
+        RecordedNotSaid = "recorded-not-said":
+            "whoever goes on with a sealed stream whose log lacks what was recorded of its members does not have it say so (S38)";
         DrainForgetsLast = "drain-forgets-last":
             "a target that is being drained is done without before it has processed all that was in front of that (S21)";
         ToldForgotten = "told-forgotten":

@@ -129,7 +129,7 @@ impl Stream {
 
     /// Whether the source started anew, has no session yet as far as is known here, and sent nothing: before it has, it sends nothing but what it is asked for,
     /// and what its former starts left in the log may have to come here for it to get one.
-    fn source_began(&self) -> bool {
+    pub(super) fn source_began(&self) -> bool {
         let boot = self.source_peer().and_then(|peer| peer.boot);
         !self.target.sent_to && boot.is_some_and(|boot| boot != self.head.boot)
     }

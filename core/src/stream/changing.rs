@@ -149,6 +149,7 @@ impl Stream {
     /// The control group told how the members are to change, or did.
     fn members(&mut self, common: &mut Common, now: Now, members: StreamMembers) {
         let known = self.changing.as_ref().map(|changing| changing.change.number);
+        self.recorded(&members);
         if members.change.as_ref().map(|change| change.number) != known {
             let catching_up = CatchingUp::default();
             self.changing =
@@ -166,6 +167,7 @@ impl Stream {
         if common.planted.strikes(Bug::ChangeProposedOnce, proposed) {
             return;
         }
+        self.recorded_again();
         if let Some(changing) = &mut self.changing {
             changing.proposed = false;
             changing.catching_up = CatchingUp::default();
@@ -174,13 +176,18 @@ impl Stream {
 
     /// Whether this member leads, and a change is to go on.
     pub(super) fn changes(&self) -> bool {
+        self.changing.is_some() && self.decides_members()
+    }
+
+    /// Whether this member leads, and may have the log say who the members are.
+    pub(super) fn decides_members(&self) -> bool {
         let sealing = self.seal.as_ref().is_some_and(|seal| seal.sequence.is_none());
-        self.leading && self.changing.is_some() && self.stopped.is_none() && !sealing
+        self.leading && self.stopped.is_none() && !sealing
     }
 
     /// Takes the next step of the change that is under way.
     pub(super) fn go_on_changing(&mut self, common: &mut Common) {
-        if !self.changes() || !self.knows_end() {
+        if !self.decides_members() || !self.knows_end() || self.says_recorded(common) {
             return;
         }
         let (instance, own) = (self.instance, common.own);
@@ -297,6 +304,7 @@ impl Stream {
         }
         let Effect::Detached { place } = effect else { return };
         rare!(TargetDetached);
+        self.recorded_again();
         let Some(&node) = self.ends.targets.get(place) else { return };
         if let Some(peer) = self.peer_mut(node) {
             peer.standing = None;

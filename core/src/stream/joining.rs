@@ -272,6 +272,7 @@ impl Stream {
             self.instance
         );
         self.follow_ends(common.own);
+        self.recorded_again();
         if let Some(changing) = &mut self.changing {
             changing.proposed = false;
         }

@@ -289,7 +289,8 @@ impl Stream {
 
     /// One at a time: what is heard meanwhile goes with the next.
     pub(super) fn propose_completion(&mut self, common: &mut Common) {
-        if self.completing || !self.knows_end() {
+        // What is recorded of the members counts first.
+        if self.completing || !self.knows_end() || self.unsaid().is_some() {
             return;
         }
         let (mut upto, released) = self.heard_upto(common);

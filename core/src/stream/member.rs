@@ -93,6 +93,8 @@ pub(super) struct Stream {
     pub(super) shut_out: bool,
     /// A change of its members that is under way.
     pub(super) changing: Option<Box<super::changing::Changing>>,
+    /// The changes that are done, if there are any.
+    pub(super) recorded: Option<Box<super::recorded::Recorded>>,
     /// What is known of its seal, if its group lost its quorum.
     pub(super) seal: Option<Box<Sealed>>,
     /// What the group said before the stream was opened here.
@@ -148,6 +150,7 @@ impl Stream {
             stopped: None,
             shut_out: false,
             changing: None,
+            recorded: None,
             seal: None,
             early: VecDeque::new(),
             wanted: BTreeMap::new(),

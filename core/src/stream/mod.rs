@@ -77,6 +77,7 @@
 //! - **S36** What is kept for its own sake is counted, holds up no publisher, and gives way to what is owed.
 //! - **S37** A replay is handed what is processed and kept here, in order and without a gap, within its window, and moves nothing but itself; there is a bounded
 //!   number of them.
+//! - **S38** What is recorded of the members, and a log lacks from which a seal goes on, that log is to say before anything is completed or let go.
 //! - **S16** `floor <= released <= completed`: bytes go only when every target that is left is past them.
 
 mod admit;
@@ -95,6 +96,7 @@ mod member;
 mod message;
 mod parts;
 mod peer;
+mod recorded;
 mod restoring;
 mod seal;
 mod source;

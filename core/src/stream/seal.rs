@@ -137,6 +137,7 @@ impl Stream {
             self.greet();
         }
         self.settle_seal(common);
+        self.go_on_changing(common);
         self.pump(common, now);
     }
 

@@ -221,6 +221,7 @@ impl Stream {
             "S16: {instance} lets go of more than it has completed"
         );
         self.check_seal();
+        self.check_recorded();
         self.check_troubles();
         assert!(
             !self.rests() || self.wanted.is_empty(),

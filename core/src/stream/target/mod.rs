@@ -75,7 +75,7 @@ pub(super) struct Target {
     received_since: u64,
     /// What the handler failed at, and what is parked of that. In most streams there never is any.
     pub(super) troubles: Option<Box<Troubles>>,
-    /// The last bytes that came had to be asked of another holder: the source sends none.
+    /// The last bytes that came had to be asked of another holder, or of a source that began and has no session yet: the source sends none.
     pub(super) repairs: bool,
     /// The source sent something that it was not asked for, in its present start.
     pub(super) sent_to: bool,

@@ -297,7 +297,10 @@ impl Stream {
         let bit = bit_of(&self.peers, from);
         // What the source sends without being asked shows that it does.
         let unasked = source && wanted.is_none_or(|wanted| wanted.of & bit == 0);
-        self.target.repairs = !unasked && (self.target.repairs || !source);
+        // So does what it sends only then, while it has no session: the rest is to be asked for, too.
+        let began = self.source_began();
+        let asks = !source || began && !common.planted.strikes(Bug::AskedOneByOne, || !unasked);
+        self.target.repairs = !unasked && (self.target.repairs || asks);
         self.target.sent_to |= unasked;
         let wanted = wanted.is_some();
         if let Some(slot) = self.store.slot_of(&data.identity) {

@@ -201,7 +201,7 @@ impl Stream {
 
     /// What may be read again: what is processed here for good, and in the log as this member has it.
     fn replayable(&self, common: &Common) -> Sequence {
-        let upto = self.target.mark_durable.min(self.head.taken);
+        let upto = self.processed_here(common);
         let more = self.head.taken;
         if common
             .planted
@@ -210,6 +210,15 @@ impl Stream {
             return more;
         }
         upto
+    }
+
+    /// What this target has processed of the log as it has it: nothing before that says that it is one, whatever the others, who know by then that it
+    /// is past what stands in front of its start, tell it of its mark.
+    fn processed_here(&self, common: &Common) -> Sequence {
+        if !self.owes(common) && !common.planted.strikes(Bug::ReplayBeforeJoining, || true) {
+            return Sequence(0);
+        }
+        self.target.mark_durable.min(self.head.taken)
     }
 
     /// Hands over what may be handed over.
@@ -351,7 +360,7 @@ impl Stream {
     /// Panics if a replay has what it should not (S37).
     pub(in crate::stream) fn check_replays(&self, common: &Common) {
         let (instance, gone) = (self.instance, self.unreadable(common));
-        let limit = self.target.mark_durable.min(self.head.taken);
+        let limit = self.processed_here(common);
         for replay in &self.target.replays {
             let (handed, done, window) = (replay.handed, replay.done, replay.window);
             assert!(done <= handed, "S37: a replay of {instance} is done with {done}, and has {handed}");

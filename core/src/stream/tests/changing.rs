@@ -18,7 +18,7 @@ use crate::stream::wire::{Stored, decode_state, encode_state};
 use crate::stream::{Input, Marks};
 use crate::time::Span;
 
-fn intended(which: usize) -> StreamMembers {
+pub(super) fn intended(which: usize) -> StreamMembers {
     let (number, kind) = (LogIndex(77), ChangeKind::Detach);
     let change = MemberChange { number, node: node(which), kind, reason: "gone".into() };
     StreamMembers { change: Some(change), ..StreamMembers::default() }
@@ -30,7 +30,7 @@ fn drained(which: usize) -> StreamMembers {
     members
 }
 
-fn outcome(which: usize) -> StreamMembers {
+pub(super) fn outcome(which: usize) -> StreamMembers {
     let out = TakenOut { node: node(which), kind: ChangeKind::Detach, reason: "gone".into() };
     StreamMembers { out: [out].into(), ..StreamMembers::default() }
 }

@@ -4,9 +4,10 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::members::{SECOND, SOURCE, World};
+use super::recorded::joins_unheard;
 use super::world::{INSTANCE, NAME, node};
 use crate::ends::{Ends, Policy};
-use crate::id::{LogIndex, RequestId, Sequence, Term};
+use crate::id::{BootId, LogIndex, RequestId, Sequence, Term};
 use crate::members::{Added, ChangeKind, MemberChange, MembersRefusal, Start, StreamMembers};
 use crate::node::command::{Position, Range, Refusal, Reply, Waited};
 use crate::planted::Planted;
@@ -14,7 +15,7 @@ use crate::retention::Retention;
 use crate::stream::entry::Entry;
 use crate::stream::state::LogState;
 use crate::stream::wire::{Stored, decode_entry, decode_state, encode_entry, encode_state};
-use crate::stream::{Config, Input};
+use crate::stream::{Body, Config, Input, Message, Standing};
 use crate::time::Span;
 
 fn wished(which: usize, kind: ChangeKind, number: u64) -> StreamMembers {
@@ -23,7 +24,7 @@ fn wished(which: usize, kind: ChangeKind, number: u64) -> StreamMembers {
     StreamMembers { change: Some(change), ..StreamMembers::default() }
 }
 
-fn added(which: usize, start: Start) -> StreamMembers {
+pub(super) fn added(which: usize, start: Start) -> StreamMembers {
     wished(which, ChangeKind::Add(start), 80)
 }
 
@@ -37,7 +38,7 @@ impl World {
         which
     }
 
-    fn handler_at(&mut self, which: usize) {
+    pub(super) fn handler_at(&mut self, which: usize) {
         let request = self.request();
         self.give(which, Input::Attach { request, stream: NAME.into(), presented: None, window: 100 });
     }
@@ -547,4 +548,35 @@ fn nobody_reads_again_what_is_in_front_of_the_start_of_who_came_later() {
     let all = replay(&mut world, None);
     let Some(Ok(Reply::Attached { token, .. })) = answer(&world, all) else { panic!("it is granted") };
     assert_eq!(world.reread[&token], [11, 12]);
+}
+
+/// The source knows that it joined, and is past what stands in front of its start.
+fn tell_its_mark(world: &mut World, which: usize) {
+    let (boot, peer) = (BootId(100 + SOURCE as u128), BootId(100 + which as u128));
+    let standing = Standing { boot, peer, serial: 1 << 40, heard: Sequence(7), ..Standing::default() };
+    let message = Message { instance: INSTANCE, body: Body::Status(standing) };
+    world.give(which, Input::Message { from: node(SOURCE), message });
+    world.run(SECOND);
+    assert_eq!(world.members[which].streams.streams[&INSTANCE].target.mark, Sequence(7));
+}
+
+#[test]
+fn a_replay_is_handed_nothing_for_a_mark_of_which_the_log_does_not_know_here() {
+    let (mut world, which, request) = joins_unheard(Planted::none());
+    tell_its_mark(&mut world, which);
+    assert!(world.reread.values().all(Vec::is_empty));
+    world.deaf.clear();
+    world.run(Span::secs(5));
+    let refusal = Refusal::Released { wanted: Sequence(1), first: Sequence(8) };
+    assert_eq!(world.replies.iter().rfind(|(of, _)| *of == request), Some(&(request, Err(refusal))));
+    assert!(world.reread.values().all(Vec::is_empty));
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn a_replay_that_is_handed_what_stands_in_front_of_a_start_is_seen() {
+    let planted = Planted::only(crate::planted::Bug::ReplayBeforeJoining);
+    let (mut world, which, _) = joins_unheard(planted);
+    tell_its_mark(&mut world, which);
+    assert_eq!(world.reread.values().next(), Some(&(1..=7).collect()));
 }

@@ -15,6 +15,7 @@ mod members;
 mod parked;
 mod promises;
 mod random;
+mod recorded;
 mod replays;
 mod replicated;
 mod rereading;

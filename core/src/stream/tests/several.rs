@@ -268,3 +268,36 @@ fn what_is_completed_message_by_message_while_a_target_is_stuck_is_noted_once_an
 fn completions_that_are_not_counted_show() {
     assert_eq!(message_by_message(Planted::only(crate::planted::Bug::CompletionsUncounted)).1, 0);
 }
+
+/// The source leads, and the log names what it accepted, of which nobody else has anything; then all start again, and nothing is known to be committed.
+fn all_start_again(planted: Planted) -> World {
+    let mut world = World::with_bug(2, Policy::All, planted);
+    world.lead(SOURCE);
+    world.run(SECOND);
+    [1, 2].into_iter().for_each(|target| world.silence(target));
+    for number in 1..=40 {
+        world.publish(number, 1, Waited::Accepted);
+        world.run(Span::millis(10));
+    }
+    assert!(world.log.len() > 40, "the log names them");
+    [SOURCE, 1, 2].into_iter().for_each(|which| world.start_again(which));
+    world.commit = 0;
+    [1, 2].into_iter().for_each(|target| world.back(target));
+    world.lead(SOURCE);
+    world.run(Span::secs(5));
+    world
+}
+
+#[test]
+fn what_a_source_that_began_left_in_the_log_is_asked_for_together() {
+    let world = all_start_again(Planted::none());
+    assert_eq!(world.status(1).accepted, Sequence(40));
+    assert_eq!(world.status(2).accepted, Sequence(40));
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn bytes_that_are_asked_for_one_by_one_are_seen() {
+    let world = all_start_again(Planted::only(crate::planted::Bug::AskedOneByOne));
+    assert!(world.status(1).accepted < Sequence(30));
+}

@@ -505,6 +505,28 @@ fn nothing_behind_a_joining_is_completed_by_all_without_who_came() {
 }
 
 #[test]
+fn what_is_in_front_of_a_joining_those_decide_who_were_there_before_though_they_came_later_too() {
+    let mut plan = to_one_and_another(CompletePlan::All);
+    plan.later.push(TargetPlan { node: 3, handler: plan.handler.clone() });
+    let told = |marks: [u64; 2], upto: u64| {
+        let mut ledger = ledger(4).to(&plan);
+        ledger.reported(0, 2);
+        ledger.joins(1, 2).unwrap();
+        ledger.may_leave(1, Change::Detach);
+        ledger.taken_out(1).unwrap();
+        ledger.joins(2, 1).unwrap();
+        (5..=6).for_each(|number| ledger.sent(0, number, LEN, 0));
+        marks.into_iter().zip(1..).for_each(|(mark, place)| ledger.reported(place, mark));
+        let wanted = receipt(Waited::Completed, (upto, upto), (upto, upto));
+        ledger.receipt(1, 0, &mut asked(1, 6), &wanted).map_err(|failure| failure.checker)
+    };
+    assert_eq!(told([4, 0], 4), Ok(()), "of those who were there before the last one the second is left");
+    assert_eq!(told([3, 0], 4), Err("X4".into()));
+    assert_eq!(told([6, 0], 5), Err("X4".into()), "behind its joining the last one is asked, too");
+    assert_eq!(told([6, 5], 5), Ok(()));
+}
+
+#[test]
 fn who_came_counts_for_nothing_in_front_of_its_start_and_holds_what_counted() {
     let mut plan = to_three(CompletePlan::Count(2));
     plan.later = vec![TargetPlan { node: 4, handler: plan.handler.clone() }];
