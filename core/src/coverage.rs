@@ -360,6 +360,11 @@ marks! {
         WrongTenantNamed: "what named another tenant than a stream's was refused";
         SessionCameToNothing: "a session entry came to nothing and is proposed again";
         FailedAgain: "a handler failed again at the message it had failed at";
+        FailedRefused: "a stream that failed took nothing in";
+        FailedResumed: "a stream that had failed was resumed";
+        HeldByRuleAlone: "a target whose records do not say so held still, for its stream failed there";
+        StaleFailure: "a target said that a stream failed before it knew that it was resumed";
+        StreamToFail: "a handler failed as often as its stream bears";
         FailingHeldUp: "a message was to be parked, and could not be";
         MessageParked: "a message was parked";
         ParkedRetried: "a parked message was handed over again";

@@ -47,7 +47,7 @@ impl<N> Policy<N> {
     }
 }
 
-/// Most attempts that a policy may ask for before a message is parked.
+/// Most attempts that a policy may ask for before a message is parked, or its stream fails.
 pub const ATTEMPTS_MAX: u32 = 1_000_000;
 
 /// What becomes of a message that a target's handler fails at again and again.
@@ -61,24 +61,34 @@ pub enum Poison {
         /// How many.
         attempts: u32,
     },
+    /// After so many attempts, as many as may be said of parking, the stream takes nothing more in, and the message is not tried again, until an operator resumes it.
+    Fail {
+        /// How many.
+        attempts: u32,
+    },
 }
 
 impl Poison {
-    /// The policy of so many attempts, or of none (0), as messages have it.
-    #[must_use]
-    pub const fn of(attempts: u32) -> Self {
-        match attempts {
-            0 => Self::Block,
-            attempts => Self::Park { attempts },
+    /// The policy that parks a message after so many attempts, or fails its stream after so many; 0 for what it does not do.
+    ///
+    /// # Errors
+    /// It does both.
+    pub const fn of(park_after: u32, fail_after: u32) -> Result<Self, BadEnds> {
+        match (park_after, fail_after) {
+            (0, 0) => Ok(Self::Block),
+            (attempts, 0) => Ok(Self::Park { attempts }),
+            (0, attempts) => Ok(Self::Fail { attempts }),
+            (1.., 1..) => Err(BadEnds::Poison),
         }
     }
 
-    /// After how many attempts a message is parked; 0 if it never is.
+    /// After how many attempts a message is parked, and after how many its stream fails; 0 if that never is.
     #[must_use]
-    pub const fn attempts(self) -> u32 {
+    pub const fn parts(self) -> (u32, u32) {
         match self {
-            Self::Block => 0,
-            Self::Park { attempts } => attempts,
+            Self::Block => (0, 0),
+            Self::Park { attempts } => (attempts, 0),
+            Self::Fail { attempts } => (0, attempts),
         }
     }
 }
@@ -124,8 +134,10 @@ pub enum BadEnds {
     Policy,
     /// The retention asks for more than can be counted.
     Retention,
-    /// A message is to be parked after no attempt, or after more than [`ATTEMPTS_MAX`].
+    /// A message is to be parked, or to fail its stream, after no attempt, or after more than [`ATTEMPTS_MAX`].
     Attempts,
+    /// A message is to be parked, and to fail its stream.
+    Poison,
 }
 
 impl fmt::Display for BadEnds {
@@ -138,7 +150,13 @@ impl fmt::Display for BadEnds {
                 "a stream keeps up to 2^60 messages, 2^60 bytes and 100 years, in whole milliseconds",
             ),
             Self::Attempts => {
-                write!(f, "a message that cannot be processed is parked after 1 to {ATTEMPTS_MAX} attempts")
+                write!(
+                    f,
+                    "a message that cannot be processed is parked, or fails the stream, after 1 to {ATTEMPTS_MAX} attempts"
+                )
+            }
+            Self::Poison => {
+                f.write_str("a message that cannot be processed is parked, or fails the stream: say one of them")
             }
             Self::Policy => f.write_str(
                 "a message is completed when all targets have processed it, or so many of them as there are at most, or targets that are named",
@@ -195,7 +213,11 @@ impl Ends {
     /// It asks for too few attempts, or for too many.
     pub fn with_poison(self, poison: Poison) -> Result<Self, BadEnds> {
         match poison {
-            Poison::Park { attempts } if attempts == 0 || attempts > ATTEMPTS_MAX => Err(BadEnds::Attempts),
+            Poison::Park { attempts } | Poison::Fail { attempts }
+                if !(1..=ATTEMPTS_MAX).contains(&attempts) =>
+            {
+                Err(BadEnds::Attempts)
+            }
             poison => Ok(Self { poison, ..self }),
         }
     }
@@ -284,6 +306,7 @@ impl Ends {
         let poison = match self.poison {
             Poison::Block => None,
             Poison::Park { attempts } => Some(alloc::format!("parks after {attempts} attempts")),
+            Poison::Fail { attempts } => Some(alloc::format!("fails after {attempts} attempts")),
         };
         [Some(ends), poison, self.keep.words(), self.rank.words()]
             .into_iter()
@@ -475,8 +498,14 @@ mod tests {
         for attempts in [0, ATTEMPTS_MAX + 1] {
             assert_eq!(parks(attempts), Err(BadEnds::Attempts));
         }
-        assert_eq!(Poison::of(parks(3).unwrap().poison.attempts()), Poison::Park { attempts: 3 });
-        assert_eq!(Poison::of(one.poison.attempts()), Poison::Block);
+        for poison in [Poison::Block, Poison::Park { attempts: 3 }, Poison::Fail { attempts: 3 }] {
+            let (park_after, fail_after) = poison.parts();
+            assert_eq!(Poison::of(park_after, fail_after), Ok(poison));
+        }
+        assert_eq!(Poison::of(1, 1), Err(BadEnds::Poison));
+        let fails = |attempts| one.clone().with_poison(Poison::Fail { attempts });
+        assert!(fails(3).unwrap().same(&fails(3).unwrap()) && !fails(3).unwrap().same(&parks(3).unwrap()));
+        assert_eq!(fails(ATTEMPTS_MAX + 1), Err(BadEnds::Attempts));
         let keeps = |messages| one.clone().keeping(Retention { messages, ..Retention::default() });
         assert!(keeps(3).unwrap().same(&keeps(3).unwrap()) && !keeps(3).unwrap().same(&one));
         assert_eq!(keeps(u64::MAX), Err(BadEnds::Retention));

@@ -10,7 +10,7 @@ use core::fmt;
 use core::num::NonZeroU64;
 use core::ops::Bound;
 
-use crate::id::{NodeId, StreamInstance};
+use crate::id::{NodeId, Sequence, StreamInstance};
 use crate::time::{Span, Wall};
 
 /// Longest name of a tenant.
@@ -19,6 +19,8 @@ pub const TENANT_MAX: usize = 64;
 pub const DEFAULT_TENANT: &str = "default";
 /// Most rules of a mesh: each is part of its replicated state, and every source knows them all.
 pub const RULES_MAX: usize = 1_024;
+/// Most bytes of what a handler says that is agreed on when a stream fails.
+pub const FAILED_REASON_MAX: usize = 256;
 /// How much of what a rate allows in one second may come at once after a rest: all of it.
 pub const BURST: Span = Span::secs(1);
 
@@ -185,6 +187,30 @@ pub struct Said {
     pub time: Wall,
 }
 
+/// At which message a target's handler failed, as often as the policy of its stream bears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedAt {
+    /// The message.
+    pub sequence: Sequence,
+    /// How often, since the stream was resumed last.
+    pub attempts: u32,
+    /// What the handler said last, in no more than [`FAILED_REASON_MAX`] bytes.
+    pub reason: String,
+    /// How often the stream had been resumed by then, as the target knew: whoever knows of a later resume heeds this no more.
+    pub resumed: u64,
+}
+
+/// Why a stream failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// Whose handler.
+    pub target: NodeId,
+    /// At what.
+    pub at: FailedAt,
+    /// When, by the clock of the control group.
+    pub time: Wall,
+}
+
 /// What is said of the streams of a scope.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rule {
@@ -192,13 +218,15 @@ pub struct Rule {
     pub paused: Option<Said>,
     /// They take no more in than that, all of them together at each source.
     pub rate: Option<(Rate, Said)>,
+    /// Of one stream: it failed, and takes nothing in.
+    pub failed: Option<Box<Failed>>,
 }
 
 impl Rule {
     /// Whether it says nothing.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.paused.is_none() && self.rate.is_none()
+        self.paused.is_none() && self.rate.is_none() && self.failed.is_none()
     }
 }
 
@@ -233,6 +261,8 @@ pub struct FlowTold {
     pub streams: u64,
     /// How many of these are paused, by it or by others.
     pub paused: u64,
+    /// Of one stream: how often it was resumed after it had failed.
+    pub resumed: u64,
     /// Of one stream: the first other rule that pauses it.
     pub still: Option<Scope>,
 }
@@ -255,6 +285,15 @@ impl Rules {
     #[must_use]
     pub fn pausing(&self, instance: StreamInstance, rank: &Rank) -> Option<(&Scope, Said)> {
         self.of(instance, rank).find_map(|(scope, rule)| Some((scope, rule.paused?)))
+    }
+
+    /// Why a stream failed, if it did and was not resumed.
+    #[must_use]
+    pub fn failed(&self, instance: StreamInstance) -> Option<&Failed> {
+        if self.0.is_empty() {
+            return None;
+        }
+        self.0.get(&Scope::Stream(instance))?.failed.as_deref()
     }
 
     /// Which rules bound the rate of a stream.
@@ -326,6 +365,23 @@ pub enum FlowRefusal {
         /// The name of the node that was asked, where it is known.
         name: Option<String>,
     },
+    /// The stream failed, as its policy says.
+    #[error(
+        "stream {stream:?} failed: the handler at node {} failed {} times at message {}, and said last: {:?}. It takes nothing more in, and the message is not tried again, until \
+         `wattle stream resume {stream}`, which tries it again: see to the handler before that",
+        name.as_deref().map_or_else(|| failed.target.to_string(), Into::into),
+        failed.at.attempts,
+        failed.at.sequence,
+        failed.at.reason
+    )]
+    Failed {
+        /// Its name.
+        stream: String,
+        /// At what.
+        failed: Box<Failed>,
+        /// The name of the target's node, where it is known.
+        name: Option<String>,
+    },
     /// Rules bound the rate of the stream.
     #[error(
         "stream {stream:?} takes no more than {} in (`wattle stream throttle {}` changes that): publish again in {} ms",
@@ -366,7 +422,7 @@ mod tests {
     }
 
     fn pauses() -> Rule {
-        Rule { paused: Some(said()), rate: None }
+        Rule { paused: Some(said()), ..Rule::default() }
     }
 
     fn rank(tenant: &str, priority: i32) -> Rank {

@@ -399,6 +399,8 @@ bugs! {
             "that a change of a stream's members is done is recorded while a seal asks them, and by whom the seal leaves behind";
         RulesNotWritten = "rules-not-written":
             "a rule that pauses streams is not written beside the stored state: a source that starts anew takes messages in until it has heard how far the log is committed (M82)";
+        StaleFailureCounts = "stale-failure-counts":
+            "a stream that was resumed fails again by what its target had said before it knew of that (M86)";
         ResumedTogether = "resumed-together":
             "who resumes one stream resumes its tenant with it";
         SealWaitsForOne = "seal-waits-for-one":
@@ -551,6 +553,10 @@ bugs! {
             "who replays is handed what is parked (S27)";
         AttemptsForgotten = "attempts-forgotten":
             "a start counts the attempts of the message that fails anew (S29)";
+        FailedTriesOn = "failed-tries-on":
+            "a target goes on handing over the message that failed its stream, for a handler that comes anew (S41)";
+        FailedTakesIn = "failed-takes-in":
+            "a source whose stream failed takes messages in";
         ParkedToldBeforeDurable = "parked-told-before-durable":
             "a handler is told to go on behind a message before that it is parked is durable (S29)";
         RetryMovesPosition = "retry-moves-position":

@@ -274,7 +274,7 @@ impl State {
         }
         let (rule, streams) = (self.rule.clone(), self.streams.len() as u64);
         let paused = if rule.paused.is_some() { streams } else { 0 };
-        Ok(Box::new(FlowTold { rule, streams, paused, still: None }))
+        Ok(Box::new(FlowTold { rule, streams, paused, resumed: 0, still: None }))
     }
 
     /// Every write is an entry. A watch is answered as long as it has something to tell, and then never.

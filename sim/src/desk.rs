@@ -1,6 +1,7 @@
 //! The desk at which those outside the nodes (tasks, publishers, handlers) do their business: it carries their calls to the nodes,
 //! wakes them, and keeps the ledgers by which the promises are judged.
 
+use wattle_core::flow::Failed;
 use wattle_core::id::{AttachToken, NodeId, RequestId, Sequence};
 use wattle_core::members::StreamMembers;
 use wattle_core::node::Input;
@@ -8,11 +9,11 @@ use wattle_core::node::command::Command;
 use wattle_core::sealing::Sealed;
 
 use crate::checker::{
-    Agreement, Checked, Configuration, Departures, Flows, Handling, Keys, Logs, Members, Recoveries,
-    Registry, Seals, Stops, StreamLedger, UpdateLedger, Votes,
+    Agreement, Checked, Configuration, Departures, Failures, Flows, Handling, Keys, Logs, Members,
+    Recoveries, Registry, Seals, Stops, StreamLedger, UpdateLedger, Votes,
 };
 use crate::event::{Actor, Event, MICRO, MILLI, Queue, Time};
-use crate::plan::Change;
+use crate::plan::{Change, ScopePlan};
 use crate::random::{Draws, Purpose};
 
 /// What is said to a node.
@@ -152,6 +153,8 @@ pub struct Books {
     pub members: Members,
     /// Which streams are paused.
     pub flows: Flows,
+    /// Which streams failed.
+    pub failures: Failures,
     /// Who was told to take no part for a while.
     pub stops: Stops,
     /// What was told of keys that give way.
@@ -173,6 +176,20 @@ impl Books {
         self.seals.told(stream, sealed)?;
         let lost = sealed.lost.iter().filter_map(|lost| self.ids.iter().position(|id| id == lost));
         self.streams[stream].sealed(lost, self.seals.end(stream))
+    }
+
+    /// A node, perhaps the source, says that a stream failed: it takes nothing in until somebody asks for a resume, if nobody has yet.
+    ///
+    /// # Errors
+    /// X42.
+    pub fn stream_failed(&mut self, stream: usize, failed: &Failed, at_source: bool) -> Checked {
+        let node = self.ids.iter().position(|id| *id == failed.target);
+        let (place, attempts) = self.streams[stream].fails_at(node);
+        let stands = self.failures.told(stream, place, failed, attempts)?;
+        if let Some(name) = self.streams[stream].name().filter(|_| stands && at_source) {
+            self.flows.failed(stream, &ScopePlan::Stream(name));
+        }
+        Ok(())
     }
 
     /// An operator asks for a target to be taken out of a stream.

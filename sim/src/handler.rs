@@ -13,7 +13,7 @@ use crate::content::PART_BYTES;
 use crate::desk::{Call, Desk, request_of};
 use crate::event::{Actor, MICRO, MILLI, SECOND, Time};
 use crate::fault::{Fault, FaultKind};
-use crate::plan::{HandlerKind, HandlerPlan, InterruptionKind, Plan};
+use crate::plan::{HandlerKind, HandlerPlan, InterruptionKind, Plan, ScopePlan};
 use crate::random::{Draws, Purpose};
 use crate::warden::Warden;
 
@@ -86,7 +86,8 @@ impl Handler {
         let stream = &whole.streams[index];
         let full = |fault: &Fault| matches!(fault.kind, FaultKind::FullDisk { .. });
         let roomy = whole.parked_most().is_none() && !whole.faults.iter().any(full);
-        let warden = stream.poison.as_ref().map(|poison| Warden::new(poison, number, index, roomy));
+        let poison = stream.poison.as_ref().map(|poison| (poison, &*stream.name));
+        let warden = poison.map(|poison| Warden::new(poison, number, index, roomy));
         let plan = stream.handler_at(place);
         Self {
             number,
@@ -272,6 +273,7 @@ impl Handler {
             }
             let Some(message) = self.take_piece(desk, delivery.token, message)? else { continue };
             let in_one = message.bytes.len() <= PART_BYTES;
+            desk.books.failures.handed(self.index, self.place, message.sequence.0)?;
             self.warden.iter_mut().try_for_each(|warden| warden.handed(desk.seed, &message, in_one))?;
             desk.books.streams[self.index].seen(self.place, &message)?;
             whole.push(message.sequence.0);
@@ -314,6 +316,9 @@ impl Handler {
     fn told(&mut self, desk: &mut Desk<'_>, sequence: u64, passed: bool) -> Checked {
         let pause = self.draws(desk).spread(MILLI, 20 * MILLI);
         self.warden.iter_mut().try_for_each(|warden| warden.told(sequence, passed))?;
+        if let Some(attempts) = self.warden.as_ref().and_then(Warden::fails_after) {
+            desk.books.failures.tries_again(self.index, self.place, sequence, attempts)?;
+        }
         let Some(attached) = &mut self.attached else { return Ok(()) };
         if attached.failing.take() != Some(sequence) {
             return Err(Failure::new(
@@ -340,8 +345,18 @@ impl Handler {
         let request = request_of(Actor::Handler(self.number), self.ordinal + 1);
         if let Some(command) = warden.wants(desk.now, desk.seed, desk.healed, request) {
             self.ordinal += 1;
-            let command = Command::Parked { stream: self.stream_name.clone(), command };
-            desk.call(self.node, Call::Command(request, command));
+            let mut node = self.node;
+            if let Command::ChangeFlow(_) = &command {
+                // Anybody may be asked: the target may be away.
+                let mut draws =
+                    Draws::new(desk.seed, Purpose::Poison, 1 << 30 | self.number as u64, self.ordinal);
+                if draws.percent(60) {
+                    node = draws.index(desk.books.ids.len());
+                }
+                desk.books.failures.asks(self.index, request);
+                desk.books.flows.resumes(&ScopePlan::Stream(self.stream_name.clone()));
+            }
+            desk.call(node, Call::Command(request, command));
         }
     }
 
@@ -405,6 +420,13 @@ impl Handler {
         reply: &Result<Reply, Refusal>,
     ) -> Checked {
         let done = desk.books.streams[self.index].is_done(self.place);
+        if let Some(resumed) = self.warden.as_mut().and_then(|warden| warden.resumed(request, reply)) {
+            if let Some(resumed) = resumed {
+                desk.books.failures.resumed(self.index, request, resumed);
+            }
+            self.sleep_until_needed(desk);
+            return Ok(());
+        }
         if let Some(warden) = &mut self.warden
             && warden.reply(request, reply, done)?
         {
@@ -541,6 +563,9 @@ impl Handler {
             }
             Call::Failed(token, sequence) => {
                 let handling = &mut desk.books.handlings[self.number];
+                if handling.has(token) {
+                    desk.books.failures.failed(self.index, self.place, sequence);
+                }
                 if let Some(warden) = &mut self.warden
                     && handling.has(token)
                     && warden.failed(sequence)

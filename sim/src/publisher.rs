@@ -360,7 +360,7 @@ impl Publisher {
             Ok(_) => Ok(()),
             Err(refusal) => {
                 let first = self.open[place].asked.first;
-                self.refused(desk, place, refusal);
+                self.refused(desk, place, refusal)?;
                 match refusal {
                     Refusal::WrongDigest { .. } => self.whole_refused(desk, first),
                     _ => Ok(()),
@@ -412,16 +412,16 @@ impl Publisher {
         self.rest(desk);
     }
 
-    fn refused(&mut self, desk: &mut Desk<'_>, place: usize, refusal: &Refusal) {
+    fn refused(&mut self, desk: &mut Desk<'_>, place: usize, refusal: &Refusal) -> Checked {
         let open = self.open.remove(place);
         let range = open.asked.first as usize - 1..open.asked.last as usize;
         let for_sure = is_for_sure(refusal);
         if for_sure && open.asked.told.is_empty() {
             desk.books.flows.refused(self.stream, self.writer, open.request);
         }
-        self.told_paused(desk, refusal);
+        self.told_paused(desk, refusal)?;
         if open.given_up {
-            return;
+            return Ok(());
         }
         self.trouble = refusal.to_string();
         if !for_sure || open.deaf || !open.asked.told.is_empty() {
@@ -452,6 +452,7 @@ impl Publisher {
         }
         self.next = 1;
         self.rest(desk);
+        Ok(())
     }
 
     /// A node said where this writer stands: everything below is safe there.

@@ -126,6 +126,12 @@ impl<M: Machine> World<M> {
                     let released = if stream.local { stream.released.0 } else { 0 };
                     self.books.streams[index].lets_go(released, short);
                     checked = checked.and_then(|()| self.books.changed(index, &stream.members));
+                    let failed = stream.rules.iter().find_map(|(_, rule)| rule.failed.as_deref());
+                    let at_source = self.plan.streams[index].source == node;
+                    checked = checked.and_then(|()| match failed {
+                        Some(failed) => self.books.stream_failed(index, failed, at_source),
+                        None => Ok(()),
+                    });
                 }
                 if let Some((index, sealed)) = index.zip(stream.seal.as_ref()) {
                     checked = checked.and_then(|()| self.books.sealed(index, sealed));

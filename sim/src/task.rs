@@ -7,8 +7,7 @@ use wattle_core::node::command::{Command, Refusal, Reply};
 use crate::checker::{Checked, ensure};
 use crate::desk::{Call, Desk, request_of};
 use crate::event::{Actor, MILLI, SECOND, Time};
-use crate::plan::CompletePlan;
-use crate::plan::Plan;
+use crate::plan::{CompletePlan, Plan, PoisonPlan};
 use crate::random::{Draws, Purpose};
 
 /// What is to be done.
@@ -78,7 +77,7 @@ impl Task {
                     CompletePlan::Count(count) => Policy::Count(*count),
                     CompletePlan::Named(named) => Policy::Named(named.iter().copied().map(name).collect()),
                 },
-                poison: Poison::of(entry.poison.as_ref().map_or(0, |poison| poison.attempts)),
+                poison: entry.poison.as_ref().map_or(Poison::Block, PoisonPlan::policy),
                 keep: entry.keep.retention(),
                 rank: plan.rank(&entry.name),
             };

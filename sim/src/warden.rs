@@ -4,11 +4,14 @@
 //! From outside: a handler is told to try again fewer times than the policy says, and to go on behind the message after as many failures and no fewer; what it processed is not parked,
 //! what is parked is handed to it by a retry only, stays until that succeeds or somebody discards it, and is not there afterwards; and in the end every message that was
 //! handed over is one of these.
+//!
+//! Where such messages fail their stream, the operator has it resumed when a handler that failed hears nothing (X42).
 
 use std::collections::BTreeMap;
 
+use wattle_core::flow::{FlowChange, FlowWish, Which};
 use wattle_core::id::{RequestId, Sequence};
-use wattle_core::node::command::{Refusal, Reply};
+use wattle_core::node::command::{Command, Refusal, Reply};
 use wattle_core::node::output::Delivered;
 use wattle_core::parked::{LISTED_MAX, ParkedCommand, ParkedMessage, ParkedReply};
 
@@ -54,12 +57,16 @@ enum Wish {
     List,
     Retry(u64),
     Discard(u64),
+    Resume,
 }
 
 /// What is known of them, and the operator.
 #[derive(Debug)]
 pub(crate) struct Warden {
     plan: PoisonPlan,
+    stream: String,
+    /// In a stream that fails: the handler failed at that message, and was told nothing since.
+    stuck: Option<u64>,
     /// The handler's number, and its stream's.
     number: usize,
     index: usize,
@@ -78,9 +85,11 @@ pub(crate) struct Warden {
 }
 
 impl Warden {
-    pub(crate) fn new(plan: &PoisonPlan, number: usize, index: usize, roomy: bool) -> Self {
+    pub(crate) fn new((plan, stream): (&PoisonPlan, &str), number: usize, index: usize, roomy: bool) -> Self {
         Self {
             plan: plan.clone(),
+            stream: stream.into(),
+            stuck: None,
             number,
             index,
             roomy,
@@ -122,6 +131,7 @@ impl Warden {
             return Ok(());
         }
         self.stirs();
+        self.stuck.take_if(|stuck| *stuck == sequence);
         let known = self.known.entry(sequence).or_default();
         ensure!(
             !known.parked,
@@ -156,6 +166,10 @@ impl Warden {
     pub(crate) fn failed(&mut self, sequence: u64) -> bool {
         let known = self.known.entry(sequence).or_default();
         known.failures += 1;
+        if self.plan.fails {
+            self.stuck = Some(sequence);
+            return false;
+        }
         known.failures >= self.plan.attempts
     }
 
@@ -171,6 +185,7 @@ impl Warden {
     /// X33.
     pub(crate) fn processes(&mut self, sequence: u64) -> Checked {
         self.goes_on_behind(sequence);
+        self.stuck.take_if(|stuck| *stuck <= sequence);
         let Some(known) = self.known.get_mut(&sequence) else { return Ok(()) };
         ensure!(
             !known.parked,
@@ -189,6 +204,15 @@ impl Warden {
     pub(crate) fn told(&mut self, sequence: u64, passed: bool) -> Checked {
         let (index, attempts) = (self.index, self.plan.attempts);
         self.stirs();
+        if self.plan.fails {
+            self.stuck = None;
+            ensure!(
+                !passed,
+                "X42",
+                "stream {index}: the handler is to go on behind {sequence}, which it did not process"
+            );
+            return Ok(());
+        }
         let known = self.known.entry(sequence).or_default();
         if !passed {
             known.again += 1;
@@ -223,7 +247,7 @@ impl Warden {
         seed: u64,
         healed: bool,
         request: RequestId,
-    ) -> Option<ParkedCommand> {
+    ) -> Option<Command> {
         if let Some((_, wish, until)) = self.asked {
             if now < until {
                 return None;
@@ -239,6 +263,12 @@ impl Warden {
         let mut draws = self.draws(seed);
         let pause = if healed { (100 * MILLI, 400 * MILLI) } else { (100 * MILLI, 2 * SECOND) };
         self.next_at = now + draws.between(pause.0, pause.1);
+        if self.plan.fails {
+            self.stuck.filter(|_| draws.percent(40))?;
+            self.asked = Some((request, Wish::Resume, now + PATIENCE));
+            let which = Which::Stream(self.stream.clone());
+            return Some(Command::ChangeFlow(FlowWish { which, change: FlowChange::Resume }));
+        }
         let there: Vec<u64> = self
             .known
             .iter()
@@ -251,7 +281,8 @@ impl Warden {
             _ => Wish::List,
         };
         self.asked = Some((request, wish, now + PATIENCE));
-        Some(match wish {
+        let command = match wish {
+            Wish::Resume => return None,
             Wish::List => {
                 self.settled = true;
                 ParkedCommand::List { after: Sequence(0), most: LISTED_MAX }
@@ -260,7 +291,8 @@ impl Warden {
             Wish::Discard(sequence) => {
                 ParkedCommand::Discard { sequence: Sequence(sequence), reason: "it is in the way".into() }
             }
-        })
+        };
+        Some(Command::Parked { stream: self.stream.clone(), command })
     }
 
     fn gives_up(&mut self, wish: Wish) {
@@ -317,6 +349,21 @@ impl Warden {
         Ok(true)
     }
 
+    /// Whether that answers who asked for the stream to be resumed, and how often it was by then.
+    pub(crate) fn resumed(
+        &mut self,
+        request: RequestId,
+        reply: &Result<Reply, Refusal>,
+    ) -> Option<Option<u64>> {
+        self.asked.take_if(|(asked, wish, _)| *asked == request && *wish == Wish::Resume)?;
+        Some(if let Ok(Reply::Flow(told)) = reply { Some(told.resumed) } else { None })
+    }
+
+    /// After how many attempts a message fails its stream, if one does.
+    pub(crate) fn fails_after(&self) -> Option<u32> {
+        self.plan.fails.then_some(self.plan.attempts)
+    }
+
     fn listed(&mut self, parked: &[ParkedMessage], done: bool) -> Checked {
         let (index, attempts) = (self.index, self.plan.attempts);
         let listed: BTreeMap<u64, &ParkedMessage> =
@@ -362,6 +409,7 @@ impl Warden {
 
     /// What is left to look at, in words.
     pub(crate) fn owed(&self) -> Option<String> {
-        (!self.closed).then(|| format!("stream {}: what is parked is to be looked at", self.index))
+        (!self.closed && !self.plan.fails)
+            .then(|| format!("stream {}: what is parked is to be looked at", self.index))
     }
 }

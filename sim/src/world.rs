@@ -10,9 +10,9 @@ use wattle_core::time::Span;
 use wattle_core::work::Done;
 
 use crate::checker::{
-    Agreement, Configuration, Departures, Failure, Flows, Handling, Keys, Logs, Members, Neighbours, Pauses,
-    Peers, Recoveries, Registry, Relays, Seals, Starts, Stops, StreamLedger, Traffic, UpdateLedger, Votes,
-    Watermarks,
+    Agreement, Configuration, Departures, Failure, Failures, Flows, Handling, Keys, Logs, Members,
+    Neighbours, Pauses, Peers, Recoveries, Registry, Relays, Seals, Starts, Stops, StreamLedger, Traffic,
+    UpdateLedger, Votes, Watermarks,
 };
 use crate::custody::Custody;
 use crate::desk::{Books, Calls};
@@ -162,6 +162,7 @@ impl<M: Machine> World<M> {
             seals: Seals::default(),
             members: Members::default(),
             flows: Flows::default(),
+            failures: Failures::default(),
             stops: Stops::default(),
             keys: Keys::new(processes.iter().map(|process| (process.id(), process.identity.key))),
             logs: Logs::default(),

@@ -149,7 +149,8 @@ impl Mesh {
                 self.members_moved(&done.name);
                 None
             }
-            (Effect::Flow { changed: true, .. }, _) => {
+            (Effect::Flow { scope, changed: true }, _) => {
+                self.resumed_changed(scope);
                 self.flow_changed();
                 None
             }
@@ -314,6 +315,7 @@ impl Mesh {
             self.announce_changes(stream);
         }
         self.announce_seal(stream);
+        self.announce_resumed(stream.instance, stream.resumed);
     }
 
     /// Announces an open stream, unless it is known to be closed by a later entry.

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::eviction::Evict;
+use super::failing::StreamFailed;
 use super::members::MembersChanged;
 use super::recovery::Recover;
 use super::rotation::Step;
@@ -178,6 +179,8 @@ pub enum Body {
     Recover(Box<Recover>),
     /// Whether, or how fast, streams take messages in.
     Flow(Box<FlowWish>),
+    /// A target's handler failed at a message as often as the policy of the stream bears.
+    StreamFailed(Box<StreamFailed>),
     /// Does something about a stream, if it is that tenant's.
     Within {
         /// Whose it must be.

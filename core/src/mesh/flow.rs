@@ -11,6 +11,7 @@ use prost::Message as _;
 use wattle_proto::mesh as proto;
 
 use super::entry::Body;
+use super::failing::{failed_in, failed_out};
 use super::state::{Effect, State};
 use super::store::Space;
 use super::wire::{Malformed, TEXT_MAX, id_bytes, node, text};
@@ -116,7 +117,13 @@ impl State {
         let mut rule = before.clone();
         match wish.change {
             FlowChange::Pause => rule.paused = rule.paused.or(Some(said)),
-            FlowChange::Resume => rule.paused = None,
+            FlowChange::Resume => {
+                rule.paused = None;
+                let failed = rule.failed.take();
+                if let Some(failed) = failed {
+                    self.resume_failed(&wish.which, failed.at.resumed);
+                }
+            }
             FlowChange::Throttle(rate) => {
                 rule.rate = rule.rate.filter(|(known, _)| *known == rate).or(Some((rate, said)));
             }
@@ -161,7 +168,8 @@ impl State {
             Scope::Stream(instance) => self.stream_of(*instance).is_some(),
             Scope::Tenant(_) | Scope::Below(_) => true,
         };
-        self.flow.changed <= self.applied && self.flow.rules.iter().all(|(scope, _)| known(scope))
+        self.flow.changed <= self.applied
+            && self.flow.rules.iter().all(|(scope, rule)| known(scope) && self.failed_fits(scope, rule))
     }
 
     pub(super) fn check_flow(&self) {
@@ -170,6 +178,7 @@ impl State {
         assert!(*changed <= self.applied, "M1: no rule comes from entries not applied");
         for (scope, rule) in rules.iter() {
             assert!(!rule.is_empty(), "M81: the rule about {scope:?} says nothing");
+            self.check_failed(scope, rule);
             if let Scope::Stream(instance) = scope {
                 assert!(self.stream_of(*instance).is_some(), "M81: a rule about {instance}, which is closed");
             }
@@ -262,7 +271,7 @@ impl Mesh {
     pub(super) fn flow_reply(&mut self, request: RequestId, scope: &Scope) {
         let rules = self.rules();
         let rule = rules.get(scope).cloned().unwrap_or_default();
-        let mut told = FlowTold { rule, streams: 0, paused: 0, still: None };
+        let mut told = FlowTold { rule, streams: 0, paused: 0, resumed: 0, still: None };
         for stream in self.state.streams.values() {
             let (instance, rank) = (stream.instance, &stream.ends.rank);
             if scope.covers(instance, rank) {
@@ -272,6 +281,7 @@ impl Mesh {
                 let still = others.into_iter().find(|(_, rule)| rule.paused.is_some());
                 if *scope == Scope::Stream(instance) {
                     told.still = still.map(|(scope, _)| scope.clone());
+                    told.resumed = stream.resumed;
                 }
             }
         }
@@ -397,7 +407,8 @@ pub(super) fn rules_out(rules: &Rules) -> Vec<proto::FlowRule> {
         };
         let (messages, bytes) = rate_out(rule.rate.map(|(rate, _)| rate));
         let (paused, throttled) = (rule.paused.map(said_out), rule.rate.map(|(_, said)| said_out(said)));
-        proto::FlowRule { scope: Some(scope), paused, throttled, messages, bytes }
+        let failed = rule.failed.as_deref().map(failed_out);
+        proto::FlowRule { scope: Some(scope), paused, throttled, messages, bytes, failed }
     };
     rules.iter().map(rule).collect()
 }
@@ -419,8 +430,10 @@ pub(super) fn flow_in(changed: u64, stored: Vec<proto::FlowRule>) -> Result<Flow
         let paused = rule.paused.as_ref().map(said_in).transpose()?;
         let throttled = rule.throttled.as_ref().map(said_in).transpose()?;
         let rate = throttled.map(|said| Ok((rate_in(rule.messages, rule.bytes)?, said))).transpose()?;
-        let read = Rule { paused, rate };
-        if read.is_empty() || rules.get(&scope).is_some() {
+        let failed = rule.failed.map(|failed| failed_in(failed).map(Box::new)).transpose()?;
+        let about_one = matches!(scope, Scope::Stream(_)) || failed.is_none();
+        let read = Rule { paused, rate, failed };
+        if !about_one || read.is_empty() || rules.get(&scope).is_some() {
             return Err(Malformed("a rule says nothing, or stands twice"));
         }
         rules.put(scope, read);

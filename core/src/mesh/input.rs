@@ -14,7 +14,7 @@ use crate::agreed::ConfigCommand;
 use crate::configuration::Configuration;
 use crate::description::Description;
 use crate::ends::{Poison, Policy};
-use crate::flow::{FlowWish, Rank, Tenant};
+use crate::flow::{FailedAt, FlowWish, Rank, Tenant};
 use crate::id::{
     AuthorityEpoch, BootId, LaneId, LogIndex, NodeId, RequestId, Sequence, StreamInstance, Term,
 };
@@ -136,6 +136,13 @@ pub enum Input {
         request: RequestId,
         /// What.
         wish: MembersWish,
+    },
+    /// The handler of this node, a target, failed at a message as often as the policy of the stream bears; that is on its disk. Told again until it is known in the mesh.
+    StreamFailed {
+        /// Which stream.
+        instance: StreamInstance,
+        /// At what.
+        failed: FailedAt,
     },
     /// A change of a stream's members is done, and this node leads its group.
     MembersChanged {

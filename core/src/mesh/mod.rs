@@ -75,6 +75,8 @@
 //! - **M81** There is one rule about the same streams, and it says something; rules are bounded, and none is about a stream that is closed.
 //! - **M82** What a node was told of rules, its next start goes by: from the stored state, or from a mark beside it. Whoever asked for a rule is told so once that is on
 //!   the disk of the node that was asked.
+//! - **M86** A stream fails by the word of one of its targets, if its policy says so, and once for each time that it was resumed: what a target says that does not know
+//!   of the last resume does nothing.
 //! - **M40** One voter at a time is exchanged for one learner: where that can be committed, the number of voters stays, and the exchanges come to rest.
 //! - **M41** What is remembered of how steadily members were heard is bounded by the members.
 
@@ -97,6 +99,7 @@ mod doubles;
 mod events;
 mod evict;
 mod eviction;
+mod failing;
 mod fencing;
 mod flow;
 mod identity;
@@ -145,6 +148,7 @@ use bytes::Bytes;
 pub use config::Config;
 pub use doubles::Told;
 pub use eviction::{Evict, Evicted, Eviction, Former};
+pub use failing::StreamFailed;
 pub use identity::{Claim, Record as IdentityRecord};
 pub use input::{Applied, Input, Receipt};
 pub use join::JOIN_VERSION;
@@ -426,6 +430,7 @@ impl Mesh {
             Input::ChangeMembers { request, wish } => self.on_change_members(now, request, None, wish),
             Input::ChangeFlow { request, wish } => self.on_change_flow(now, request, None, wish),
             Input::Within { tenant, input } => self.on_within(now, tenant, *input),
+            Input::StreamFailed { instance, failed } => self.on_stream_failed(now, instance, failed),
             Input::MembersChanged { instance, authority, number, first } => {
                 self.on_members_done(now, instance, authority, (number, first));
             }
@@ -532,8 +537,8 @@ impl Mesh {
         assert!(self.cut <= self.stored, "M11: what was cut is stored");
         assert!(self.admissions.len() <= self.config.joins_max, "M5: admissions are bounded");
         // Beside commands: one request per admission, the founding, the node's own change, its description, cursors, its key, a barrier, and words
-        // for seals and changes of streams.
-        let streams = sealer::SEALS_AT_ONCE + changer::CHANGES_AT_ONCE;
+        // for seals, changes and failures of streams.
+        let streams = sealer::SEALS_AT_ONCE + changer::CHANGES_AT_ONCE + failing::FAILURES_AT_ONCE;
         let most =
             self.config.requests_max + self.config.updates_pending_max + self.config.joins_max + streams + 6;
         assert!(self.requests.pending() <= most, "M5: requests are bounded");

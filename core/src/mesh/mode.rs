@@ -179,6 +179,7 @@ impl Mesh {
             | Body::MembersChanged(_)
             // Trouble is a reason to pause streams, and its end to resume them.
             | Body::Flow(_)
+            | Body::StreamFailed(_)
             | Body::Within { .. }
             | Body::Recover(_)
             // A key that was stolen must not stay good because half of the mesh is away.

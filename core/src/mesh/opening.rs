@@ -39,8 +39,16 @@ impl State {
         if let Some(stream) = self.streams.get(name) {
             return Effect::Opened { instance: stream.instance, created: false };
         }
-        let stream =
-            Stream { name: name.into(), instance, ends, opened: self.time, index, seal: None, members: None };
+        let stream = Stream {
+            name: name.into(),
+            instance,
+            ends,
+            opened: self.time,
+            index,
+            seal: None,
+            members: None,
+            resumed: 0,
+        };
         self.bytes += stream.bytes();
         self.streams.insert(name.into(), stream);
         Effect::Opened { instance, created: true }
@@ -103,8 +111,10 @@ impl State {
 pub(super) fn open_out(name: &str, source: &str, targets: &[String], terms: Terms<'_>) -> proto::Open {
     let (count, named) = terms.policy.parts();
     let (targets, named) = (targets.to_vec(), named.to_vec());
-    let (park_after, keep, rank) = (terms.poison.attempts(), keep_out(terms.keep), rank_out(terms.rank));
-    proto::Open { name: name.into(), source: source.into(), targets, count, named, park_after, keep, rank }
+    let ((park_after, fail_after), keep, rank) =
+        (terms.poison.parts(), keep_out(terms.keep), rank_out(terms.rank));
+    let (name, source) = (name.into(), source.into());
+    proto::Open { name, source, targets, count, named, park_after, fail_after, keep, rank }
 }
 
 pub(super) fn open_in(open: proto::Open) -> Result<Body, Malformed> {
@@ -119,10 +129,14 @@ pub(super) fn open_in(open: proto::Open) -> Result<Body, Malformed> {
         source: wire::text(open.source, TEXT_MAX)?,
         targets: texts(open.targets)?,
         policy: Policy::of(open.count, texts(open.named)?),
-        poison: Poison::of(open.park_after),
+        poison: poison_in(open.park_after, open.fail_after)?,
         keep: keep_in(open.keep),
         rank: rank_in(open.rank.as_ref())?,
     })
+}
+
+fn poison_in(park_after: u32, fail_after: u32) -> Result<Poison, Malformed> {
+    Poison::of(park_after, fail_after).map_err(|_| Malformed("what becomes of what cannot be processed"))
 }
 
 /// What is kept, as it is stored.
@@ -147,9 +161,10 @@ pub(super) fn ends_in(stream: &proto::Stream) -> Result<Ends, Malformed> {
     let policy = stream.policy.as_ref().map(|policy| Ok(Policy::of(policy.count, nodes_in(&policy.named)?)));
     let policy = policy.transpose()?.unwrap_or_default();
     let rank = rank_in(stream.rank.as_ref())?;
+    let poison = poison_in(stream.park_after, stream.fail_after)?;
     Ends::new(wire::node(&stream.source)?, nodes_in(&stream.targets)?, policy)
         .map(|ends| ends.ranked(rank))
-        .and_then(|ends| ends.with_poison(Poison::of(stream.park_after)))
+        .and_then(|ends| ends.with_poison(poison))
         .and_then(|ends| ends.keeping(keep_in(stream.keep)))
         .map_err(|_| Malformed("the ends of a stream"))
 }

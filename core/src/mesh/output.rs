@@ -235,6 +235,13 @@ pub enum Output {
         /// How they differ from those it was opened with.
         members: StreamMembers,
     },
+    /// How often a stream was resumed after it had failed. May be repeated.
+    StreamResumed {
+        /// Its life.
+        instance: StreamInstance,
+        /// How often.
+        resumed: u64,
+    },
     /// Shut the stream's replica here off from its group. Answered by [`super::Input::StreamEnd`].
     FenceStream {
         /// Which stream.

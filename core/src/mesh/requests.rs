@@ -57,6 +57,8 @@ pub(super) enum Purpose {
     Seal(StreamInstance),
     /// The members of a stream changed, as this node, which leads its group, says.
     Members(StreamInstance),
+    /// The handler of this node fails at a message of a stream.
+    Failed(StreamInstance),
 }
 
 #[derive(Clone, Debug)]
@@ -117,6 +119,7 @@ impl Requests {
             | Purpose::RetireKey
             | Purpose::Seal(_)
             | Purpose::Members(_)
+            | Purpose::Failed(_)
             | Purpose::OwnChange => None,
         };
         pending.into_iter().filter_map(client).collect()
@@ -480,7 +483,8 @@ impl Mesh {
                 | Purpose::OwnChange
                 | Purpose::Cursors
                 | Purpose::Seal(_)
-                | Purpose::Members(_),
+                | Purpose::Members(_)
+                | Purpose::Failed(_),
                 _,
             ) => {}
         }
@@ -501,7 +505,8 @@ impl Mesh {
             | Purpose::OwnChange
             | Purpose::Cursors
             | Purpose::Seal(_)
-            | Purpose::Members(_) => {}
+            | Purpose::Members(_)
+            | Purpose::Failed(_) => {}
         }
     }
 

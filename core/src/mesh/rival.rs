@@ -86,6 +86,8 @@ fn asked_for(data: &[u8]) -> bool {
         | Body::SettleEnd(_)
         // Whoever leads says it again where it is not known.
         | Body::MembersChanged(_)
+        // So does the target where a handler fails.
+        | Body::StreamFailed(_)
         | Body::Forbidden { .. }
         | Body::Updates(Change::Processed { .. }) => false,
         Body::Admit(_)

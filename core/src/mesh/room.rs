@@ -11,8 +11,8 @@ use super::rotation::Rotations;
 use super::state::{DECIDED_MAX, FORMER_MAX, Member, State, Stream};
 use super::wire::KEYS_MAX;
 use crate::description::{Described, Description};
-use crate::ends::Ends;
-use crate::flow::{RULES_MAX, Rank};
+use crate::ends::{Ends, Poison};
+use crate::flow::{FAILED_REASON_MAX, RULES_MAX, Rank};
 
 /// Most bytes of the encoded state, updates not counted: they have [`super::updates::UPDATES_BYTES_MAX`] of their own. Room for as many members as
 /// there may be, all described at length, and a full configuration, beside tens of thousands of streams.
@@ -30,8 +30,10 @@ const ROTATION_BYTES: usize = 284;
 const ROTATIONS_BYTES: usize = 40;
 /// What a stream keeps: three numbers, with tags and lengths.
 const KEEP_BYTES: usize = 36;
-/// What a rule about streams takes, at most.
-pub(super) const RULE_BYTES: usize = 192;
+/// What a stream that may fail says of that.
+const FAIL_BYTES: usize = 20;
+/// What a rule about streams takes, at most, with the words of a handler.
+pub(super) const RULE_BYTES: usize = 192 + 72 + FAILED_REASON_MAX;
 /// Class of service and priority of a stream, with their tags.
 const RANK_BYTES: usize = 12;
 /// Tag and length of a text in a list.
@@ -65,12 +67,14 @@ impl Stream {
 pub(super) fn stream_bytes(name: &str, ends: &Ends) -> usize {
     let (_, named) = ends.policy.parts();
     let keep = if ends.keep.keeps() { KEEP_BYTES } else { 0 };
+    let fail = if matches!(ends.poison, Poison::Fail { .. }) { FAIL_BYTES } else { 0 };
     let rank = if ends.rank == Rank::default() { 0 } else { RANK_BYTES + ends.rank.tenant.name().len() };
     FIXED_BYTES
         + name.len()
         + (ends.targets.len().saturating_sub(1) + named.len()) * FORMER_BYTES
         + rank
         + keep
+        + fail
 }
 
 /// The most a description takes of the encoded state.

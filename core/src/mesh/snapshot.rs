@@ -199,13 +199,16 @@ pub(super) fn member_in(member: proto::Member) -> Result<Member, Malformed> {
 }
 
 pub(super) fn stream_out(stream: &Stream) -> proto::Stream {
+    let (park_after, fail_after) = stream.ends.poison.parts();
     proto::Stream {
         name: stream.name.clone(),
         instance: id_bytes(stream.instance.to_bytes()),
         source: id_bytes(stream.ends.source.to_bytes()),
         targets: nodes_out(&stream.ends.targets),
         policy: policy_out(&stream.ends.policy),
-        park_after: stream.ends.poison.attempts(),
+        park_after,
+        fail_after,
+        resumed: stream.resumed,
         keep: keep_out(stream.ends.keep),
         rank: rank_out(&stream.ends.rank),
         opened: stream.opened.0,
@@ -225,6 +228,7 @@ pub(super) fn stream_in(stream: proto::Stream) -> Result<Stream, Malformed> {
         index: LogIndex(stream.index),
         seal: stream.seal.map(|seal| seal_in(seal).map(Box::new)).transpose()?,
         members: stream.members.map(|members| members_in(members).map(Box::new)).transpose()?,
+        resumed: stream.resumed,
     })
 }
 

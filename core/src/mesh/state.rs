@@ -93,6 +93,8 @@ pub struct Stream {
     pub seal: Option<Box<Seal>>,
     /// How its members differ from its ends, if they ever changed.
     pub members: Option<Box<StreamMembers>>,
+    /// How often it was resumed after it had failed.
+    pub resumed: u64,
 }
 
 /// A request that was decided.
@@ -341,6 +343,7 @@ impl State {
             Body::ChangeMembers(wish) => self.recall_members(&wish.stream, done),
             Body::MembersChanged(change) => self.recall_members(&change.name, done),
             Body::Flow(wish) => self.recall_flow(wish, done),
+            Body::StreamFailed(report) => report.recall(done),
             Body::Describe { node, .. } if done => Ok(Effect::Described(*node)),
             Body::Describe { .. } => Err(Refusal::Busy),
             Body::RotateNodeKey { node, step } if done => {
@@ -426,6 +429,7 @@ impl State {
             Body::ChangeMembers(wish) => self.change_members(index, wish),
             Body::MembersChanged(done) => self.members_changed(entry.origin, done),
             Body::Flow(wish) => self.change_flow(index, entry.origin, wish),
+            Body::StreamFailed(report) => self.stream_failed(index, entry.origin, report),
             Body::Describe { node, described } => self.describe(entry.origin, *node, described),
             Body::Updates(change) => {
                 let done = self.updates.apply(entry.origin, self.time, change, &self.members);

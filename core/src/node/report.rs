@@ -142,6 +142,19 @@ impl Node {
                     alloc::format!("`wattle stream resume {option}`: it is paused, and takes nothing in");
                 stream.waiting_for.insert(0, what);
             }
+            if let Some(failed) = rules.failed(stream.instance) {
+                let at = &failed.at;
+                let node = self.mesh.member(failed.target);
+                let node = node.map_or_else(|| failed.target.to_string(), |node| node.name.clone());
+                let what = alloc::format!(
+                    "`wattle stream resume {}`: it failed, and takes nothing in, for the handler at {node} failed {} times at message {}: {}",
+                    stream.name,
+                    at.attempts,
+                    at.sequence,
+                    at.reason
+                );
+                stream.waiting_for.insert(0, what);
+            }
             let about = rules.of(stream.instance, &stream.rank);
             stream.rules = about.map(|(scope, rule)| (scope.clone(), rule.clone())).collect();
         }

@@ -349,6 +349,9 @@ impl Node {
                 self.streams.handle(now, stream::Input::Sealed { instance, sealed });
             }
             O::StreamMembers { instance, members } => self.stream_members(instance, members),
+            O::StreamResumed { instance, resumed } => {
+                self.streams.handle(now, stream::Input::Resumed { instance, resumed });
+            }
             O::Rules(rules) => self.streams.handle(now, stream::Input::Rules(rules)),
             O::FenceStream { instance, authority, lost } => self.fence_stream(instance, authority, lost),
             O::FoundStream { instance, authority, above, holds, survivors } => {
@@ -508,6 +511,9 @@ impl Node {
             }
             O::MembersChanged { instance, authority, number, first } => {
                 self.mesh.handle(now, mesh::Input::MembersChanged { instance, authority, number, first });
+            }
+            O::Failed { instance, failed } => {
+                self.mesh.handle(now, mesh::Input::StreamFailed { instance, failed });
             }
             O::Resign { instance, leaves } => {
                 self.groups.handle(now, raft::Input::Resign { group: instance.into(), leaves });

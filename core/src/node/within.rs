@@ -43,6 +43,10 @@ impl Node {
                 let name = self.mesh.member(said.at).map(|member| member.name.clone());
                 FlowRefusal::Paused { stream, scope, said, name }.into()
             }
+            Refusal::Flow(FlowRefusal::Failed { stream, failed, .. }) => {
+                let name = self.mesh.member(failed.target).map(|member| member.name.clone());
+                FlowRefusal::Failed { stream, failed, name }.into()
+            }
             other => other,
         }
     }

@@ -61,7 +61,9 @@ fn paid(before: Instant, now: Instant, count: u64, rate: Option<NonZeroU64>) -> 
 /// The rules, and what those that bound a rate have let in.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Flow {
-    rules: Rules,
+    pub(super) rules: Rules,
+    /// How often streams were resumed after they had failed; those that were.
+    pub(super) resumed: BTreeMap<StreamInstance, u64>,
     buckets: BTreeMap<Scope, Bucket>,
 }
 
@@ -104,6 +106,12 @@ impl Stream {
     pub(super) fn may_come(&self, common: &Common, now: Now, load: Load) -> Result<(), FlowRefusal> {
         let (instance, rank) = (self.instance, &self.ends.rank);
         let name = || self.name.clone();
+        if let Some(failed) = common.flow.rules.failed(instance)
+            && !common.planted.strikes(Bug::FailedTakesIn, || true)
+        {
+            rare!(FailedRefused);
+            return Err(FlowRefusal::Failed { stream: name(), failed: failed.clone().into(), name: None });
+        }
         let paused = common.flow.rules.pausing(instance, rank);
         // Parts of large messages come with at most one of them.
         let forgotten = || paused.is_some();

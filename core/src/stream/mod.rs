@@ -78,6 +78,8 @@
 //! - **S37** A replay is handed what is processed and kept here, in order and without a gap, within its window, and moves nothing but itself; there is a bounded
 //!   number of them.
 //! - **S38** What is recorded of the members, and a log lacks from which a seal goes on, that log is to say before anything is completed or let go.
+//! - **S41** What failed its stream is tried no more, and its target hands nothing over, until the stream is resumed; each resume is worth as many attempts as the policy says, and
+//!   nobody is told that a stream failed before the last of them is durable at its target.
 //! - **S16** `floor <= released <= completed`: bytes go only when every target that is left is past them.
 
 mod admit;
@@ -125,7 +127,7 @@ pub use message::{Body, Data, Malformed, Message, Standing};
 pub use streams::Streams;
 
 use crate::ends::Ends;
-use crate::flow::Rules;
+use crate::flow::{FailedAt, Rules};
 use crate::id::{
     AttachToken, AuthorityEpoch, BootId, LogIndex, NodeId, RequestId, Sequence, StreamInstance, Term,
     WriterId, WriterSequence,
@@ -180,6 +182,13 @@ pub enum Receipt {
         /// Under which attachment.
         token: AttachToken,
         /// Which message.
+        sequence: Sequence,
+    },
+    /// A handler failed so often that its stream does, and that was written down.
+    Exhausted {
+        /// In this stream.
+        instance: StreamInstance,
+        /// At this message.
         sequence: Sequence,
     },
     /// A message was parked.
@@ -248,6 +257,13 @@ pub enum Input {
     },
     /// What is said of whether, and how fast, streams take messages in: in the place of all that was told before.
     Rules(Rules),
+    /// A stream was resumed after it had failed. Telling it twice is harmless.
+    Resumed {
+        /// Its life.
+        instance: StreamInstance,
+        /// How often by now.
+        resumed: u64,
+    },
     /// The configuration of the stream's group is another one, or is committed.
     Configured {
         /// Of this stream.
@@ -595,6 +611,14 @@ pub enum Output {
         number: LogIndex,
         /// The first message that a target owes which joined by it.
         first: Option<Sequence>,
+    },
+    /// The handler here failed at a message as often as the stream's policy bears, which is durable. Said again until [`Input::Rules`] say that the stream failed, or
+    /// [`Input::Resumed`] that it was resumed since.
+    Failed {
+        /// This stream.
+        instance: StreamInstance,
+        /// At what.
+        failed: FailedAt,
     },
     /// Bytes or room came, for which an append may wait: offer it again, or ask the leader for it.
     OfferAgain {

@@ -223,6 +223,7 @@ impl Stream {
         self.check_seal();
         self.check_recorded();
         self.check_troubles();
+        self.check_failing();
         assert!(
             !self.rests() || self.wanted.is_empty(),
             "S19: {instance} does nothing any more, and waits for bytes"

@@ -269,7 +269,8 @@ impl Streams {
                 self.with(instance, |stream, common| stream.sealed(common, now, sealed));
             }
             Input::Members { instance, members } => self.members(now, instance, members),
-            Input::Rules(rules) => self.common.flow.told(rules, self.common.planted),
+            Input::Rules(rules) => self.rules(now, rules),
+            Input::Resumed { instance, resumed } => self.resumed(now, instance, resumed),
             Input::Configured { instance } => {
                 self.with(instance, |stream, common| stream.go_on_changing(common));
             }
@@ -373,6 +374,9 @@ impl Streams {
             }
             Input::Durable(Receipt::Failed { instance, token, sequence }) => {
                 self.with(instance, |stream, common| stream.failed_durable(common, token, sequence));
+            }
+            Input::Durable(Receipt::Exhausted { instance, sequence }) => {
+                self.with(instance, |stream, common| stream.failure_durable(common, sequence));
             }
             Input::Durable(Receipt::Parked { instance, token, sequence }) => {
                 self.with(instance, |stream, common| stream.parked_durable(common, token, sequence));
@@ -614,6 +618,7 @@ impl Streams {
             self.names.remove(&ends.name);
         }
         self.out.remove(&instance);
+        self.common.flow.resumed.remove(&instance);
         self.drop_stream(instance);
     }
 

@@ -251,6 +251,7 @@ fn group(group: core::GroupStatus) -> api::GroupStatus {
 
 fn stream(stream: core::StreamStatus) -> api::StreamStatus {
     let about = |(scope, rule): &(_, _)| flow::rule_out(flow::scope_out(scope, &stream.name), rule);
+    let (park_after, fail_after) = stream.poison.parts();
     api::StreamStatus {
         rules: stream.rules.iter().map(about).collect(),
         tenant: stream.rank.tenant.to_string(),
@@ -275,7 +276,8 @@ fn stream(stream: core::StreamStatus) -> api::StreamStatus {
         outbox_bytes: stream.outbox_bytes,
         waiting_for: stream.waiting_for,
         stopped: stream.stopped,
-        park_after: stream.poison.attempts(),
+        park_after,
+        fail_after,
         failing: stream.failing.map(super::parked::failing),
         gone: stream.gone.into_iter().map(node).collect(),
         seal: stream.seal.map(|sealed| seal(stream.instance, sealed)),

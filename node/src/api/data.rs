@@ -8,7 +8,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 use wattle_core::ends::Poison;
 use wattle_core::flow::FlowChange;
-use wattle_core::node::command::{Command, Reply};
+use wattle_core::node::command::{Command, Refusal, Reply};
 use wattle_core::update::UpdateKind;
 use wattle_proto::api::mesh_data_service_server::MeshDataService;
 use wattle_proto::api::{
@@ -24,7 +24,7 @@ use wattle_proto::api::{
 };
 
 use super::mesh::{ask, out_of_place};
-use super::{convert, flow, handlers, keeping, members, nodes, parked, publish, subscribe, updates};
+use super::{convert, errors, flow, handlers, keeping, members, nodes, parked, publish, subscribe, updates};
 use crate::handlers::Configured;
 use crate::world::World;
 
@@ -81,12 +81,15 @@ impl<W: World> MeshDataService for Data<W> {
             targets,
             complete,
             park_after,
+            fail_after,
             keep,
             tenant,
             qos,
             priority,
         } = request.into_inner();
-        let (policy, poison) = (convert::policy(complete)?, Poison::of(park_after));
+        let poison = Poison::of(park_after, fail_after).map_err(Refusal::BadEnds);
+        let (policy, poison) =
+            (convert::policy(complete)?, poison.map_err(|refusal| errors::status(&refusal))?);
         let (keep, rank) = (keeping::read(keep)?, flow::rank(&tenant, qos, priority)?);
         let open = Command::OpenStream { name: name.clone(), source, targets, policy, poison, keep, rank };
         match ask(&self.world, open).await? {

@@ -489,7 +489,7 @@ mod tests {
     use std::collections::BTreeSet;
     use wattle_core::digest::Digest;
     use wattle_core::ends::{BadEnds, Ends};
-    use wattle_core::flow::{FlowRefusal, Rate, Said, Scope, Tenant};
+    use wattle_core::flow::{Failed, FailedAt, FlowRefusal, Rate, Said, Scope, Tenant};
     use wattle_core::id::{AuthorityEpoch, LogIndex, MeshId, NodeId, Sequence, UpdateNumber, WriterSequence};
     use wattle_core::recovery::RecoverRefusal;
     use wattle_core::time::{Span, Wall};
@@ -581,6 +581,11 @@ mod tests {
                 rate: Rate::new(1, 0).unwrap(),
                 again: Span::micros(1_500),
             }),
+            Refusal::Flow(FlowRefusal::Failed {
+                stream: text(),
+                failed: Box::new(failed()),
+                name: Some(text()),
+            }),
             Refusal::Flow(FlowRefusal::TooMany),
             Refusal::TakenOut(text()),
             Refusal::Parked(ParkedRefusal::NotParked(Sequence(3))),
@@ -596,6 +601,11 @@ mod tests {
             Refusal::Config(ConfigRefusal::Full(text())),
             Refusal::Config(ConfigRefusal::Refused { key: text(), why: text() }),
         ]
+    }
+
+    fn failed() -> Failed {
+        let at = FailedAt { sequence: Sequence(17), attempts: 5, reason: "no room".into(), resumed: 2 };
+        Failed { target: NodeId(3), at, time: Wall(2) }
     }
 
     #[test]
@@ -644,6 +654,10 @@ mod tests {
         let paused = detail(&FlowRefusal::Paused { stream, scope, said, name: None }.into());
         let by = paused.paused_by.and_then(|scope| scope.which);
         assert!(paused.retriable && by == Some(Which::Tenant("default".to_owned())));
+        let stream = "words".to_owned();
+        let failed = detail(&FlowRefusal::Failed { stream, failed: Box::new(failed()), name: None }.into());
+        assert!(!failed.retriable, "somebody has to see to it");
+        assert_eq!(failed.failed.map(|failed| (failed.sequence, failed.attempts)), Some((17, 5)));
         let critical = detail(&Refusal::Critical { unreachable: 2, members: 4 });
         assert!(critical.retriable && critical.mode() == MeshMode::Critical);
         assert_eq!(detail(&Refusal::NoQuorum).mode(), MeshMode::Critical);

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use tonic::{Code, Status};
 use wattle_core::flow::{
-    FlowChange, FlowRefusal, FlowTold, FlowWish, Qos, Rank, Rate, Rule, Said, Scope, Tenant, Which,
+    Failed, FailedAt, FlowChange, FlowRefusal, FlowTold, FlowWish, Qos, Rank, Rate, Rule, Said, Scope,
+    Tenant, Which,
 };
 use wattle_core::node::command::{Command, Refusal, Reply};
 use wattle_proto::api;
@@ -86,6 +87,19 @@ pub(super) fn rule_out(scope: api::FlowScope, rule: &Rule) -> api::FlowRule {
         throttled: rule.rate.map(|(_, by)| said(by)),
         messages: messages.map_or(0, Into::into),
         bytes: bytes.map_or(0, Into::into),
+        failed: rule.failed.as_deref().map(failed_out),
+    }
+}
+
+fn failed_out(failed: &Failed) -> api::FlowFailed {
+    let FailedAt { sequence, attempts, reason, resumed } = failed.at.clone();
+    api::FlowFailed {
+        target: Bytes::copy_from_slice(&failed.target.to_bytes()),
+        sequence: sequence.0,
+        attempts,
+        reason,
+        time: failed.time.0,
+        resumed,
     }
 }
 
@@ -109,7 +123,7 @@ pub(super) async fn change<W: World>(
     let command = within(tenant, Command::ChangeFlow(FlowWish { which, change }))?;
     match ask(world, command).await? {
         Reply::Flow(told) => {
-            let FlowTold { rule, streams, paused, still } = *told;
+            let FlowTold { rule, streams, paused, still, resumed: _ } = *told;
             let rule = rule_out(api::FlowScope { which: Some(named) }, &rule);
             let still = still.map(|scope| scope_out(&scope, &stream));
             Ok(api::StreamFlow { rule: Some(rule), streams, paused, still })
@@ -155,6 +169,11 @@ pub(super) const fn classify(refusal: &FlowRefusal) -> (Code, Reason, &'static s
         FlowRefusal::Paused { .. } => {
             (Code::ResourceExhausted, Reason::Paused, "`wattle stream show` tells what pauses it")
         }
+        FlowRefusal::Failed { .. } => (
+            Code::FailedPrecondition,
+            Reason::StreamFailed,
+            "`wattle stream show` tells by what; see to the handler, and then `wattle stream resume`: publishing again after that doubles nothing",
+        ),
         FlowRefusal::Throttled { .. } => (Code::ResourceExhausted, Reason::Throttled, ""),
         FlowRefusal::BadTenant(_) | FlowRefusal::NoRate => (Code::InvalidArgument, Reason::Invalid, ""),
         FlowRefusal::TooMany => (
@@ -172,6 +191,7 @@ pub(super) fn fill(detail: &mut ErrorDetail, refusal: &FlowRefusal) {
             detail.retry_after_millis = Some(again.as_nanos().div_ceil(1_000_000));
         }
         FlowRefusal::Paused { stream, scope, .. } => detail.paused_by = Some(scope_out(scope, stream)),
+        FlowRefusal::Failed { failed, .. } => detail.failed = Some(failed_out(failed)),
         FlowRefusal::WrongTenant { .. }
         | FlowRefusal::BadTenant(_)
         | FlowRefusal::NoRate

@@ -141,7 +141,7 @@ impl Desk {
         name: String,
         from: String,
         targets: Vec<String>,
-        (complete, park_after): (StreamPolicy, u32),
+        (complete, (park_after, fail_after)): (StreamPolicy, (u32, u32)),
         keep: Option<StreamRetention>,
         rank: RankArgs,
     ) -> Result<(), Failure> {
@@ -153,6 +153,7 @@ impl Desk {
             targets,
             complete: Some(complete),
             park_after,
+            fail_after,
             keep,
             tenant: rank.tenant.unwrap_or_default(),
             qos: rank.qos.into(),

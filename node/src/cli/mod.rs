@@ -242,7 +242,7 @@ enum StreamCommand {
         /// What becomes of a message that a target's handler fails at again and again
         #[arg(long, value_enum, default_value_t = Poison::Block)]
         poison: Poison,
-        /// After how many attempts it is parked
+        /// After how many attempts it is parked, or fails the stream
         #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
         attempts: u32,
         #[command(flatten)]
@@ -333,6 +333,8 @@ enum Poison {
     Block,
     /// After so many attempts it is laid aside at that target, and what is behind it goes on
     Park,
+    /// After so many attempts the stream takes nothing more in, and the message is not tried again, until `wattle stream resume`
+    Fail,
 }
 
 /// By whom a message must be processed.
@@ -523,8 +525,12 @@ async fn execute(line: Line) -> Result<(), Failure> {
                     keep,
                     rank,
                 }) => {
-                    let park_after = if poison == Poison::Park { attempts } else { 0 };
-                    desk.open(name, from, to, (complete, park_after), keep.wish(), rank).await
+                    let after = match poison {
+                        Poison::Block => (0, 0),
+                        Poison::Park => (attempts, 0),
+                        Poison::Fail => (0, attempts),
+                    };
+                    desk.open(name, from, to, (complete, after), keep.wish(), rank).await
                 }
                 Command::Stream(StreamCommand::Parked(command)) => desk.parked(command).await,
                 Command::Stream(StreamCommand::Close { name, of }) => desk.close(name, of.tenant()).await,

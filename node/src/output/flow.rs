@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use wattle_proto::api::flow_scope::Which;
-use wattle_proto::api::{FlowRule, FlowSaid, FlowScope, StreamFlow, StreamQos, StreamStatus};
+use wattle_proto::api::{FlowFailed, FlowRule, FlowSaid, FlowScope, StreamFlow, StreamQos, StreamStatus};
 
 use super::Names;
 
@@ -46,7 +46,13 @@ pub fn is_paused(stream: &StreamStatus) -> bool {
     stream.rules.iter().any(|rule| rule.paused.is_some())
 }
 
-/// Of `status`: what pauses streams, once each however many it is.
+/// Whether it failed, and takes nothing in.
+#[must_use]
+pub fn has_failed(stream: &StreamStatus) -> bool {
+    stream.rules.iter().any(|rule| rule.failed.is_some())
+}
+
+/// Of `status`: which streams failed, and what pauses streams, once each however many it is.
 #[must_use]
 pub fn warnings(streams: &[StreamStatus]) -> Vec<String> {
     let mut by: BTreeMap<String, Vec<&str>> = BTreeMap::new();
@@ -62,7 +68,11 @@ pub fn warnings(streams: &[StreamStatus]) -> Vec<String> {
         };
         format!("{what}: `wattle stream resume {option}`")
     };
-    by.into_iter().map(words).collect()
+    let failed = streams.iter().filter(|stream| has_failed(stream)).map(|stream| {
+        let name = &stream.name;
+        format!("stream {name} failed and takes nothing in: `wattle stream show {name}` tells by what")
+    });
+    failed.chain(by.into_iter().map(words)).collect()
 }
 
 /// How a command names the streams of a scope.
@@ -103,6 +113,12 @@ pub fn rank_lines(stream: &StreamStatus, names: &Names) -> String {
     let mut text = format!("  tenant      {}\n  class       {}\n", stream.tenant, class(stream));
     for rule in &stream.rules {
         let option = option(&rule.scope);
+        if let Some(failed) = &rule.failed {
+            text.push_str(&format!(
+                "  failed      {}: it takes nothing in, and that message is not tried again, until `wattle stream resume {option}`\n",
+                failure(failed, names)
+            ));
+        }
         if let Some(said) = &rule.paused {
             let by = by(said, names);
             text.push_str(&format!(
@@ -118,6 +134,15 @@ pub fn rank_lines(stream: &StreamStatus, names: &Names) -> String {
     }
     text.push('\n');
     text
+}
+
+/// What failed a stream, in words.
+fn failure(failed: &FlowFailed, names: &Names) -> String {
+    let FlowFailed { target, sequence, attempts, reason, .. } = failed;
+    format!(
+        "at {}, whose handler failed {attempts} times at message {sequence}: {reason}",
+        names.name(target)
+    )
 }
 
 fn scope_json(scope: &Option<FlowScope>) -> Value {
@@ -138,7 +163,13 @@ pub fn rule_json(rule: &FlowRule, names: &Names) -> Value {
         .throttled
         .as_ref()
         .map(|by| json!({ "messages": count(rule.messages), "bytes": count(rule.bytes), "said": said(by) }));
-    json!({ "scope": scope_json(&rule.scope), "paused": rule.paused.as_ref().map(said), "throttled": throttled })
+    let failed = rule.failed.as_ref().map(|failed| {
+        let FlowFailed { target, sequence, attempts, reason, time, resumed } = failed;
+        let target = names.name(target);
+        json!({ "target": target, "sequence": sequence, "attempts": attempts, "reason": reason, "time": time, "resumed": resumed })
+    });
+    let paused = rule.paused.as_ref().map(said);
+    json!({ "scope": scope_json(&rule.scope), "paused": paused, "throttled": throttled, "failed": failed })
 }
 
 /// What came of a change of a rule.
@@ -163,6 +194,9 @@ pub fn told_text(told: &StreamFlow, names: &Names) -> String {
         (None, Some(_)) => format!("Throttled: {about}{count}. {}.", bound()),
         (None, None) => format!("Neither paused nor throttled: {about}{count}."),
     };
+    if let Some(failed) = &rule.failed {
+        text.push_str(&format!(" It failed {}; a resume has that tried again.", failure(failed, names)));
+    }
     if rule.paused.is_none() {
         match &told.still {
             Some(_) => text
@@ -203,6 +237,7 @@ mod tests {
             throttled: Some(said),
             messages: 10,
             bytes: 0,
+            failed: None,
         }
     }
 
@@ -226,6 +261,28 @@ mod tests {
         ] {
             assert!(text.contains(words), "{words} in {text}");
         }
+        let target = bytes::Bytes::from_static(&[7; 16]);
+        let failed = FlowFailed {
+            target,
+            sequence: 17,
+            attempts: 5,
+            reason: "no room".to_owned(),
+            ..FlowFailed::default()
+        };
+        let rules = Vec::from([FlowRule {
+            scope: scope(Which::Name("words".to_owned())),
+            failed: Some(failed),
+            ..FlowRule::default()
+        }]);
+        let failed = StreamStatus { name: "words".to_owned(), rules, ..StreamStatus::default() };
+        assert!(has_failed(&failed) && !has_failed(&shown) && !is_paused(&failed));
+        let lines = rank_lines(&failed, &Names::default());
+        assert!(
+            lines.contains("failed 5 times at message 17: no room")
+                && lines.contains("`wattle stream resume words`"),
+            "{lines}"
+        );
+        assert!(warnings(&[failed])[0].contains("stream words failed"));
         assert!(is_paused(&shown) && !is_paused(&StreamStatus::default()));
         assert_eq!(rank_text(&shown).unwrap(), "of tenant acme, PRIORITY -2");
         let again = StreamStatus { name: "b".to_owned(), ..shown.clone() };

@@ -61,6 +61,7 @@ fn state(stream: &StreamStatus) -> String {
             "needs a seal: the source is no member any more".to_owned()
         }
         None if !stream.gone.is_empty() => "the target is no member any more".to_owned(),
+        None if !stream.local && flow::has_failed(stream) => "failed".to_owned(),
         None if !stream.local && flow::is_paused(stream) => "paused".to_owned(),
         None if !stream.local => "figures are at its ends".to_owned(),
         None if stream.waiting_for.is_empty() => "up to date".to_owned(),
@@ -97,6 +98,9 @@ pub fn opened_text(stream: &StreamStatus, names: &Names) -> String {
     let mut text = to_text(stream, names);
     if stream.park_after > 0 {
         text.push_str(&format!(", parks after {} attempts", stream.park_after));
+    }
+    if stream.fail_after > 0 {
+        text.push_str(&format!(", fails after {} attempts", stream.fail_after));
     }
     if let Some(keep) = &stream.keep {
         text.push_str(&format!(", keeps {}", keeping::limits(keep)));
@@ -234,6 +238,9 @@ pub fn show_text(stream: &StreamStatus, names: &Names, asked: &[Bytes]) -> Strin
     if stream.park_after > 0 {
         text.push_str(&format!("  poison      parked after {} attempts\n", stream.park_after));
     }
+    if stream.fail_after > 0 {
+        text.push_str(&format!("  poison      fails the stream after {} attempts\n", stream.fail_after));
+    }
     text.push_str(&keeping::text(stream, names));
     text.push_str(&format!("  outbox      {} bytes at {source}\n", stream.outbox_bytes));
     let session = if stream.session == 0 { "none yet".to_owned() } else { stream.session.to_string() };
@@ -365,7 +372,7 @@ pub fn json(stream: &StreamStatus, names: &Names) -> Value {
             "accepted": stream.accepted, "replicated": stream.replicated, "processed": stream.processed,
             "completed": stream.completed, "released": stream.released,
             "holders": stream.holders.iter().map(|holder| names.name(holder)).collect::<Vec<_>>(),
-            "park_after": stream.park_after, "failing": stream.failing.as_ref().map(parked::failing_json),
+            "park_after": stream.park_after, "fail_after": stream.fail_after, "failing": stream.failing.as_ref().map(parked::failing_json),
             "handler": stream.handler, "outbox_bytes": stream.outbox_bytes,
             "waiting_for": stream.waiting_for, "stopped": stream.stopped, "orphaned": stream.orphaned,
             "seal": stream.seal.as_ref().map(|seal| seal_json(&stream.name, seal, names)),

@@ -65,6 +65,14 @@ impl Flows {
         }
     }
 
+    /// The source of a stream refuses messages, for it failed, and nothing that was asked for may undo that.
+    pub fn failed(&mut self, stream: usize, scope: &ScopePlan) {
+        let held = self.held.entry(stream).or_default();
+        if held.insert(scope.clone()) {
+            self.heard.insert((stream, scope.clone()));
+        }
+    }
+
     /// Somebody is about to ask for a rule to be taken away.
     pub fn resumes(&mut self, scope: &ScopePlan) {
         self.agreed.remove(scope);

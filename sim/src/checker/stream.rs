@@ -107,6 +107,21 @@ pub struct StreamLedger {
 }
 
 impl StreamLedger {
+    /// What it is called.
+    #[must_use]
+    pub fn name(&self) -> Option<String> {
+        self.plan.as_ref().map(|plan| plan.name.clone())
+    }
+
+    /// The place of the target on a node, and after how many attempts a message there fails the stream.
+    #[must_use]
+    pub fn fails_at(&self, node: Option<usize>) -> (Option<usize>, Option<u32>) {
+        let Some(plan) = &self.plan else { return (None, None) };
+        let place = node.and_then(|node| plan.targets().position(|target| target == node));
+        let attempts = plan.poison.as_ref().filter(|poison| poison.fails).map(|poison| poison.attempts);
+        (place, attempts)
+    }
+
     /// The ledger of the plan's stream `index`, whose publishers bear the given ids.
     #[must_use]
     pub fn new(index: usize, writers: &[WriterId]) -> Self {

@@ -82,20 +82,40 @@ fn poison(plan: &mut Plan) {
         && plan.changes.is_empty()
         && plan.forsaken.is_none()
         && plan.departures.is_empty();
-    if !draws.percent(45) || !alone || plan.faults.iter().any(|fault| fault.kind.damages()) {
+    let parks = draws.percent(45);
+    if !alone {
         return;
+    }
+    let damaged = plan.faults.iter().any(|fault| fault.kind.damages());
+    if !parks || damaged {
+        return failing(plan, damaged);
     }
     for stream in &mut plan.streams {
         let attempts = draws.spread(1, 6) as u32;
         let bad_one_in = draws.spread(2, 40);
         let cured = draws.between(SECOND, plan.fault_phase);
         let cured_at = if draws.percent(60) { cured } else { 0 };
-        stream.poison = Some(PoisonPlan { attempts, bad_one_in, cured_at, most: 0 });
+        stream.poison = Some(PoisonPlan { attempts, bad_one_in, cured_at, fails: false, most: 0 });
     }
     let most = draws.spread(1, 6);
     let poisons = || plan.streams.iter().flat_map(|stream| &stream.poison);
     if draws.percent(40) && poisons().all(|poison| poison.cured_at > 0) {
         plan.streams.iter_mut().flat_map(|stream| &mut stream.poison).for_each(|poison| poison.most = most);
+    }
+}
+
+/// In some of the other runs these fail their streams, until the handlers are seen to; no disk goes back then.
+fn failing(plan: &mut Plan, damaged: bool) {
+    let mut draws = Draws::new(plan.seed, Purpose::Poison, 0, 1);
+    if !draws.percent(if damaged { 35 } else { 80 }) || plan.flow.is_some() {
+        return;
+    }
+    plan.faults.retain(|fault| !fault.kind.damages());
+    for stream in &mut plan.streams {
+        let attempts = draws.spread(1, 5) as u32;
+        let bad_one_in = draws.spread(4, 60);
+        let cured_at = draws.between(SECOND, plan.fault_phase);
+        stream.poison = Some(PoisonPlan { attempts, bad_one_in, cured_at, fails: true, most: 0 });
     }
 }
 

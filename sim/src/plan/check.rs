@@ -300,6 +300,18 @@ impl Plan {
                     "messages of {name} are never processed, and not all of them can be parked"
                 ));
             }
+            if stream
+                .poison
+                .as_ref()
+                .is_some_and(|poison| poison.fails && (poison.cured_at == 0 || poison.most > 0))
+            {
+                return Err(format!(
+                    "messages fail {name}: sooner or later they are to be processed, and none is parked"
+                ));
+            }
+            if stream.poison.as_ref().is_some_and(|poison| poison.fails) && self.flow.is_some() {
+                return Err(format!("{name} fails, and streams are paused: not both in one plan"));
+            }
             if stream.poison.is_some() && self.faults.iter().any(|fault| fault.kind.damages()) {
                 return Err(format!(
                     "messages of {name} are parked, and a disk forgets what it kept: nobody knows what is parked then"

@@ -1,6 +1,7 @@
 //! Streams in a plan: their ends, and who uses them.
 
 use serde::{Deserialize, Serialize};
+use wattle_core::ends::Poison;
 
 use super::{HandlerPlan, KeepPlan, Plan, PublisherPlan, ReaderPlan, is_zero};
 use crate::event::Time;
@@ -60,6 +61,9 @@ pub struct PoisonPlan {
     /// From then on handlers process them; 0: never.
     #[serde(with = "text::time")]
     pub cured_at: Time,
+    /// It is not parked: the stream fails.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fails: bool,
     /// So many may be parked at a target, and others hold up what is behind them until they are processed; 0: as many as come.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub most: u64,
@@ -164,6 +168,18 @@ impl StreamPlan {
         };
         let left = self.ends().take(voters).filter(|node| !gone(node)).count();
         2 * left <= voters && !self.ends().all(|node| gone(&node))
+    }
+}
+
+impl PoisonPlan {
+    /// As the stream is opened with it.
+    #[must_use]
+    pub const fn policy(&self) -> Poison {
+        match (self.fails, self.attempts) {
+            (_, 0) => Poison::Block,
+            (true, attempts) => Poison::Fail { attempts },
+            (false, attempts) => Poison::Park { attempts },
+        }
     }
 }
 

@@ -29,8 +29,14 @@ impl Publisher {
         desk.books.flows.let_in(desk.now, stream, writer, &messages)
     }
 
-    /// A refusal may tell that the source holds its stream to be paused.
-    pub(super) fn told_paused(&self, desk: &mut Desk<'_>, refusal: &Refusal) {
+    /// A refusal may tell that the source holds its stream to be paused, or to have failed.
+    ///
+    /// # Errors
+    /// X42.
+    pub(super) fn told_paused(&self, desk: &mut Desk<'_>, refusal: &Refusal) -> Checked {
+        if let Refusal::Flow(FlowRefusal::Failed { failed, .. }) = refusal {
+            desk.books.stream_failed(self.stream, failed, true)?;
+        }
         if let Refusal::Flow(FlowRefusal::Paused { scope, said, .. }) = refusal {
             let scope = match scope {
                 Scope::Stream(_) => ScopePlan::Stream(self.stream_name.clone()),
@@ -39,6 +45,7 @@ impl Publisher {
             };
             desk.books.flows.refuses(self.stream, &scope, *said);
         }
+        Ok(())
     }
 }
 

@@ -234,7 +234,9 @@ impl Publisher {
             Err(refusal) => {
                 self.trouble = refusal.to_string();
                 self.uploads.lose();
-                self.told_paused(desk, refusal);
+                if let Err(failure) = self.told_paused(desk, refusal) {
+                    return Some(Err(failure));
+                }
                 if is_for_sure(refusal) {
                     desk.books.flows.refused(self.stream, self.writer, request);
                 }

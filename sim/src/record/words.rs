@@ -175,7 +175,9 @@ pub(super) fn command_fields(request: u64, command: &Command) -> Vec<Field> {
             fields.extend([field("stream", name), field("source", source)]);
             fields.extend(targets.iter().map(|target| field("target", target)));
             fields.push(field("completed by", format!("{policy:?}").to_lowercase()));
-            fields.push(field("parked after", poison.attempts()));
+            let (parks, fails) = poison.parts();
+            fields.push(field("parked after", parks));
+            fields.extend((fails > 0).then(|| field("fails after", fails)));
             fields.extend(keep.words().map(|keeps| field("retention", keeps)));
         }
         other => fields.push(field("command", format!("{other:?}"))),

@@ -24,6 +24,7 @@ mod departed;
 mod describe;
 mod doubles;
 mod events;
+mod failing;
 mod flow;
 mod growth;
 mod introductions;
@@ -102,6 +103,7 @@ struct Host {
     parts_at: Option<LogIndex>,
     /// What it was told of whether streams take messages in.
     rules: crate::flow::Rules,
+    resumed: BTreeMap<StreamInstance, u64>,
     /// How it was told that the members of streams changed.
     members: BTreeMap<StreamInstance, crate::members::StreamMembers>,
     /// How far it was told that streams are sealed.
@@ -259,6 +261,7 @@ impl World {
             held: Vec::new(),
             parts_at: None,
             rules: crate::flow::Rules::default(),
+            resumed: BTreeMap::new(),
             members: BTreeMap::new(),
             sealed: BTreeMap::new(),
             fences: Vec::new(),
@@ -577,6 +580,7 @@ impl World {
                 entry.closed.insert(instance);
             }
             Output::Rules(rules) => entry.rules = rules,
+            Output::StreamResumed { instance, resumed } => drop(entry.resumed.insert(instance, resumed)),
             Output::StreamMembers { instance, members } => drop(entry.members.insert(instance, members)),
             Output::StreamSealed { instance, sealed } => drop(entry.sealed.insert(instance, sealed)),
             Output::FenceStream { instance, authority, .. } => self.stream_fenced(host, instance, authority),

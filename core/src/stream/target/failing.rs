@@ -5,6 +5,8 @@
 //! step. Whoever handles is told only when that is durable: were it told before, a handler that keeps its position could move it past a message of which a crash then leaves
 //! neither the one nor the other.
 //!
+//! Where the policy says that the stream fails, the message stays where it is, and whoever failed is told nothing until the stream is resumed (see `failed`).
+//!
 //! What was parked counts as processed. So a handler that keeps its position stands behind the mark without having replayed anything to come: who stands in front of
 //! messages of which none was processed stands at the mark (`passed`), and what is parked is handed to nobody who replays.
 
@@ -35,15 +37,19 @@ pub(in crate::stream) struct Failure {
     pub(super) attempts: u32,
     pub(super) reason: String,
     pub(super) since: Wall,
-    /// It is to be parked as soon as its bytes are at hand, if this handler is still there.
+    /// How often the stream had been resumed when these attempts began.
+    pub(super) resumed: u64,
+    /// The last of them is on disk.
+    pub(super) durable: bool,
+    /// It is to be parked as soon as its bytes are at hand, or to be tried again when the stream is resumed, if this handler is still there.
     pub(super) parking: Option<AttachToken>,
 }
 
 /// The message behind the last one that was processed.
 #[derive(Clone, Copy, Debug)]
-struct Head {
-    sequence: Sequence,
-    id: MessageId,
+pub(super) struct Head {
+    pub(super) sequence: Sequence,
+    pub(super) id: MessageId,
     writer: WriterId,
     writer_sequence: WriterSequence,
     in_pieces: bool,
@@ -83,13 +89,40 @@ impl Stream {
         let before =
             troubles.failing.take().filter(|before| before.sequence == sequence && before.id == head.id);
         rare!(FailedAgain, before.is_some());
+        let resumed = common.flow.resumed.get(&self.instance).copied().unwrap_or_default();
+        let fresh = Failure {
+            sequence,
+            id: head.id,
+            attempts: 1,
+            reason,
+            since: now.wall,
+            resumed,
+            durable: false,
+            parking: None,
+        };
         let failure = match before {
-            Some(before) => Failure { attempts: before.attempts.saturating_add(1), reason, ..before },
-            None => Failure { sequence, id: head.id, attempts: 1, reason, since: now.wall, parking: None },
+            // Whoever failed so often was not told to try again: it counts no more.
+            Some(before) if self.fails_stream(common, &before) => {
+                self.keep_failure(Failure { parking: Some(token), ..before });
+                return self.pump_target(common, now);
+            }
+            Some(before) if before.resumed < resumed && self.may_fail() => {
+                Failure { since: before.since, ..fresh }
+            }
+            Some(before) => {
+                let (attempts, reason) = (before.attempts.saturating_add(1), fresh.reason);
+                Failure { attempts, reason, durable: false, ..before }
+            }
+            None => fresh,
         };
         let record = Record::state(key(self.instance, space::FAILING, 0), encode_failing(&failure));
         common.emit(Output::Persist(record));
-        troubles.failing = Some(Failure { parking: Some(token), ..failure });
+        let exhausted = self.fails_stream(common, &failure);
+        self.keep_failure(Failure { parking: Some(token), ..failure });
+        if exhausted {
+            rare!(StreamToFail);
+            common.notify(Receipt::Exhausted { instance: self.instance, sequence });
+        }
         self.pump_target(common, now);
     }
 
@@ -106,6 +139,9 @@ impl Stream {
         let Some(failure) = self.failing().cloned() else { return };
         let head = self.head_behind(done).filter(|head| head.sequence == failure.sequence);
         let Some(head) = head else { return self.try_again(common, token, failure.sequence) };
+        if self.fails_stream(common, &failure) {
+            return;
+        }
         if !self.is_to_be_parked(&failure) || self.held_up(common, &head).is_some() {
             rare!(FailingHeldUp, self.is_to_be_parked(&failure));
             return self.try_again(common, token, failure.sequence);
@@ -219,14 +255,18 @@ impl Stream {
         }
     }
 
-    fn failing(&self) -> Option<&Failure> {
+    pub(super) fn failing(&self) -> Option<&Failure> {
         self.target.troubles.as_ref()?.failing.as_ref()
+    }
+
+    fn keep_failure(&mut self, failure: Failure) {
+        self.target.troubles.get_or_insert_default().failing = Some(failure);
     }
 
     /// Whether a message failed as often as the policy bears (S29).
     fn is_to_be_parked(&self, failure: &Failure) -> bool {
         match self.ends.poison {
-            Poison::Block => false,
+            Poison::Block | Poison::Fail { .. } => false,
             Poison::Park { attempts } => failure.attempts >= attempts,
         }
     }
@@ -255,7 +295,7 @@ impl Stream {
     }
 
     /// The message that a handler is to process who is done with that one.
-    fn head_behind(&self, done: Sequence) -> Option<Head> {
+    pub(super) fn head_behind(&self, done: Sequence) -> Option<Head> {
         let mut next = done.next();
         loop {
             let slot = self.store.holding(next)?;
@@ -336,7 +376,7 @@ impl Stream {
         assert!(troubles.passed <= mark.0, "S27: {instance} passed over more than there is");
         let bytes: u64 = troubles.rows.values().map(|row| row.message.bytes).sum();
         assert_eq!(bytes, troubles.count().1, "S27: the bytes that {instance} has parked are miscounted");
-        let attempts = self.ends.poison.attempts();
+        let (attempts, _) = self.ends.poison.parts();
         for row in troubles.rows.values().map(|row| &row.message) {
             let (sequence, failed) = (row.sequence, row.attempts);
             assert!(

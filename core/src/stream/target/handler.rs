@@ -292,7 +292,7 @@ impl Stream {
         self.settle_attaching(common, now, None);
         self.pass_dead_tail(common, now);
         self.settle_failing(common, now);
-        while self.target.greeted && self.hand_over(common, now) {}
+        while self.target.greeted && !self.is_held(common) && self.hand_over(common, now) {}
         self.pump_replays(common);
         self.pump_lead(common, now);
         self.say_progress(common);

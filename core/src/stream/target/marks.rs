@@ -76,6 +76,9 @@ impl Stream {
 
     /// Whether the target waits for anything that must be said again if nothing comes.
     pub(in crate::stream) fn target_outstanding(&self, common: &Common) -> bool {
+        if self.owes_failure(common) {
+            return true;
+        }
         if self.superiors().is_empty() {
             return false;
         }
@@ -88,6 +91,7 @@ impl Stream {
 
     /// Nothing came for a while: says again what counts.
     pub(in crate::stream) fn restate_target(&mut self, common: &mut Common, now: Now) {
+        self.tell_failure(common);
         let unmarked = self.unmarked(common);
         if unmarked && self.peers.len() == 1 {
             self.peers.iter_mut().for_each(|peer| peer.told_mark = Sequence(0));

@@ -1,5 +1,6 @@
 //! A target's side: receive, deliver, mark.
 
+mod failed;
 mod failing;
 mod handler;
 mod hands;

@@ -420,9 +420,10 @@ pub(in crate::stream) fn decode_parked(
 }
 
 pub(super) fn encode_failing(failure: &Failure) -> Bytes {
-    let Failure { sequence, id, attempts, since, .. } = *failure;
+    let Failure { sequence, id, attempts, since, resumed, .. } = *failure;
     let (id, reason) = (id_bytes(id.to_bytes()), failure.reason.clone());
-    proto::FailingHead { sequence: sequence.0, id, attempts, reason, since: since.0 }.encode_to_vec().into()
+    let head = proto::FailingHead { sequence: sequence.0, id, attempts, reason, since: since.0, resumed };
+    head.encode_to_vec().into()
 }
 
 pub(in crate::stream) fn decode_failing(head: &[u8]) -> Decoded<Failure> {
@@ -433,6 +434,8 @@ pub(in crate::stream) fn decode_failing(head: &[u8]) -> Decoded<Failure> {
         attempts: head.attempts,
         reason: cut(head.reason),
         since: Wall(head.since),
+        resumed: number(head.resumed)?,
+        durable: true,
         parking: None,
     })
 }
@@ -466,6 +469,8 @@ mod tests {
             attempts: 3,
             reason: "no".into(),
             since: Wall(4),
+            resumed: 2,
+            durable: true,
             parking: None,
         };
         let head = encode_failing(&failure);

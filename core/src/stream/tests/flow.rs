@@ -20,14 +20,14 @@ fn said() -> Said {
 
 fn pausing(scope: Scope) -> Rules {
     let mut rules = Rules::default();
-    rules.put(scope, Rule { paused: Some(said()), rate: None });
+    rules.put(scope, Rule { paused: Some(said()), ..Rule::default() });
     rules
 }
 
 fn allowing(scope: Scope, messages: u64, bytes: u64) -> Rules {
     let mut rules = Rules::default();
     let rate = Rate::new(messages, bytes).unwrap();
-    rules.put(scope, Rule { paused: None, rate: Some((rate, said())) });
+    rules.put(scope, Rule { rate: Some((rate, said())), ..Rule::default() });
     rules
 }
 
@@ -226,7 +226,7 @@ fn the_last_of_several_rules_to_let_in_says_when() {
     let mut world = world();
     let mut rules = allowing(Scope::Below(1), 1, 0);
     let slow = Rate::new(0, 1).unwrap();
-    rules.put(Scope::Tenant(Tenant::default()), Rule { paused: None, rate: Some((slow, said())) });
+    rules.put(Scope::Tenant(Tenant::default()), Rule { rate: Some((slow, said())), ..Rule::default() });
     world.rules(&rules);
     world.publish(1, 1, 3, Waited::Accepted);
     let request = world.publish(1, 4, 1, Waited::Accepted);

@@ -4,6 +4,7 @@ mod changing;
 mod closing;
 mod dead_tail;
 mod evidence;
+mod failed;
 mod flow;
 mod handing;
 mod hostile;

@@ -149,6 +149,8 @@ pub(super) struct World {
     learner_at: u64,
     pub(super) replies: Vec<(RequestId, Result<Reply, Refusal>)>,
     pub(super) deliveries: Vec<Delivery>,
+    /// What was told of what fails the stream.
+    pub(super) failed: Vec<crate::flow::FailedAt>,
     pub(super) events: Vec<Told>,
     /// Messages and bytes of payload that streams sent, arrived or not.
     pub(super) said: usize,
@@ -222,6 +224,7 @@ impl World {
             learner_at: 0,
             replies: Vec::new(),
             deliveries: Vec::new(),
+            failed: Vec::new(),
             events: Vec::new(),
             said: 0,
             payload_sent: 0,
@@ -467,6 +470,7 @@ impl World {
                 }
                 self.replies.push((request, reply));
             }
+            Output::Failed { failed, .. } => self.failed.push(failed),
             Output::Event(event) => self.events.push(event),
             Output::Resign { .. } | Output::Voting { .. } => {}
             // Of two members only one ever leads.
