@@ -30,6 +30,7 @@ pub mod digest;
 pub mod ends;
 pub mod epoch;
 pub mod event;
+mod fields;
 pub mod flow;
 pub mod id;
 pub mod level;

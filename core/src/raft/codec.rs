@@ -7,11 +7,12 @@
 use alloc::vec::Vec;
 
 use bytes::Bytes;
-use prost::encoding::{WireType, decode_key, decode_varint, encode_key, encode_varint, encoded_len_varint};
+use prost::encoding::WireType;
 
 use super::entries::Entries;
 use super::message::{Append, Body, Entry, EntryKind, Message, Place};
 use crate::digest::Chain;
+use crate::fields::{FIXED, Reader, Writer, field_len, number_len};
 use crate::id::{LogIndex, ReplicaId, Term};
 
 // Numbers of fields in raft.proto.
@@ -41,19 +42,6 @@ mod field {
     pub(super) const FED: u32 = 7;
 }
 
-/// Bytes of a field of eight bytes.
-const FIXED: usize = 9;
-
-/// Bytes of a field that holds a number; none if it is 0. Fields here have one byte of key.
-fn number_len(value: u64) -> usize {
-    if value == 0 { 0 } else { 1 + encoded_len_varint(value) }
-}
-
-/// Bytes of a field that holds so many bytes.
-fn field_len(len: usize) -> usize {
-    1 + encoded_len_varint(len as u64) + len
-}
-
 fn place_len(place: &Place) -> usize {
     number_len(place.index.0) + number_len(place.term.0) + field_len(16)
 }
@@ -63,51 +51,29 @@ fn entry_len(entry: &Entry) -> usize {
     number_len(entry.term.0) + number_len(entry.kind as u64) + data + number_len(entry.weight)
 }
 
-/// Writes fields into a buffer that was made large enough.
-struct Writer(Vec<u8>);
+fn write_place(writer: &mut Writer, field: u32, place: &Place) {
+    writer.length(field, place_len(place));
+    writer.number(1, place.index.0);
+    writer.number(2, place.term.0);
+    writer.bytes(3, &place.chain.0);
+}
 
-impl Writer {
-    fn number(&mut self, field: u32, value: u64) {
-        if value > 0 {
-            encode_key(field, WireType::Varint, &mut self.0);
-            encode_varint(value, &mut self.0);
-        }
+fn write_entry(writer: &mut Writer, field: u32, entry: &Entry) {
+    writer.length(field, entry_len(entry));
+    writer.number(1, entry.term.0);
+    writer.number(2, entry.kind as u64);
+    if !entry.data.is_empty() {
+        writer.bytes(3, &entry.data);
     }
-
-    fn length(&mut self, field: u32, len: usize) {
-        encode_key(field, WireType::LengthDelimited, &mut self.0);
-        encode_varint(len as u64, &mut self.0);
-    }
-
-    fn bytes(&mut self, field: u32, bytes: &[u8]) {
-        self.length(field, bytes.len());
-        self.0.extend_from_slice(bytes);
-    }
-
-    fn place(&mut self, field: u32, place: &Place) {
-        self.length(field, place_len(place));
-        self.number(1, place.index.0);
-        self.number(2, place.term.0);
-        self.bytes(3, &place.chain.0);
-    }
-
-    fn entry(&mut self, field: u32, entry: &Entry) {
-        self.length(field, entry_len(entry));
-        self.number(1, entry.term.0);
-        self.number(2, entry.kind as u64);
-        if !entry.data.is_empty() {
-            self.bytes(3, &entry.data);
-        }
-        self.number(4, entry.weight);
-    }
+    writer.number(4, entry.weight);
 }
 
 /// A run of entries as a `LogRun`.
 pub(super) fn encode_run(run: &Entries) -> Bytes {
     let len: usize = run.iter().map(|entry| field_len(entry_len(entry))).sum();
-    let mut writer = Writer(Vec::with_capacity(len));
-    run.iter().for_each(|entry| writer.entry(1, entry));
-    writer.0.into()
+    let mut writer = Writer::new(len);
+    run.iter().for_each(|entry| write_entry(&mut writer, 1, entry));
+    writer.done()
 }
 
 /// What the head of a run says beside what is in the run.
@@ -127,7 +93,7 @@ pub(super) fn encode_head(run: &Entries, Head { before, commit, history }: Head)
     let change_len = |entry: &Entry| number_len(entry.index.0) + field_len(entry.data.len());
     let changes: usize = run.configurations().map(|entry| field_len(change_len(entry))).sum();
     let len = number_len(commit.0) + field_len(before.0.len()) + number_len(term) + changes + FIXED;
-    let mut writer = Writer(Vec::with_capacity(len));
+    let mut writer = Writer::new(len);
     writer.number(1, commit.0);
     writer.bytes(2, &before.0);
     writer.number(3, term);
@@ -136,9 +102,8 @@ pub(super) fn encode_head(run: &Entries, Head { before, commit, history }: Head)
         writer.number(1, entry.index.0);
         writer.bytes(2, &entry.data);
     }
-    encode_key(5, WireType::SixtyFourBit, &mut writer.0);
-    writer.0.extend_from_slice(&history.to_le_bytes());
-    writer.0.into()
+    writer.fixed(5, history);
+    writer.done()
 }
 
 /// An append or an answer to one; `None` for all else that can be said.
@@ -168,7 +133,7 @@ pub(super) fn encode(message: &Message) -> Option<Bytes> {
     // The key of that field takes two bytes.
     let era = if message.era > 0 { 10 } else { 0 };
     let len = field_len(16) + addressee + number_len(message.term.0) + field_len(body_len) + life + era;
-    let mut writer = Writer(Vec::with_capacity(len));
+    let mut writer = Writer::new(len);
     writer.bytes(field::SENDER, &message.sender.to_bytes());
     if let Some(addressee) = message.addressee {
         writer.bytes(field::ADDRESSEE, &addressee.to_bytes());
@@ -177,10 +142,10 @@ pub(super) fn encode(message: &Message) -> Option<Bytes> {
     match &message.body {
         Body::Append(append) => {
             writer.length(field::APPEND, body_len);
-            writer.place(field::PREVIOUS, &append.previous);
+            write_place(&mut writer, field::PREVIOUS, &append.previous);
             writer.number(field::COMMIT, append.commit.0);
-            writer.place(field::DURABLE, &append.durable);
-            append.entries.iter().for_each(|entry| writer.entry(field::ENTRIES, entry));
+            write_place(&mut writer, field::DURABLE, &append.durable);
+            append.entries.iter().for_each(|entry| write_entry(&mut writer, field::ENTRIES, entry));
             writer.number(field::NUMBER, append.number);
             writer.number(field::COPY, append.copy.into());
             writer.number(field::ROUND, append.round);
@@ -189,7 +154,7 @@ pub(super) fn encode(message: &Message) -> Option<Bytes> {
             writer.length(field::REPLY, body_len);
             writer.number(field::REPLY_NUMBER, number);
             writer.number(field::MATCHED, matched.into());
-            writer.place(field::REPLY_PLACE, place);
+            write_place(&mut writer, field::REPLY_PLACE, place);
             writer.number(field::MORE, more.into());
             writer.number(field::WAITING, waiting.into());
             writer.number(field::REPLY_ROUND, round);
@@ -198,55 +163,17 @@ pub(super) fn encode(message: &Message) -> Option<Bytes> {
         _ => return None,
     }
     if message.life > 0 {
-        encode_key(field::LIFE, WireType::SixtyFourBit, &mut writer.0);
-        writer.0.extend_from_slice(&message.life.to_le_bytes());
+        writer.fixed(field::LIFE, message.life);
     }
     if message.era > 0 {
-        encode_key(field::ERA, WireType::SixtyFourBit, &mut writer.0);
-        writer.0.extend_from_slice(&message.era.to_le_bytes());
+        writer.fixed(field::ERA, message.era);
     }
-    debug_assert_eq!(writer.0.len(), len, "the length was computed");
-    Some(writer.0.into())
-}
-
-/// Reads fields.
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn varint(&mut self) -> Option<u64> {
-        decode_varint(&mut self.0).ok()
-    }
-
-    /// The next field's number and kind.
-    fn key(&mut self) -> Option<(u32, WireType)> {
-        decode_key(&mut self.0).ok()
-    }
-
-    fn bytes(&mut self) -> Option<&'a [u8]> {
-        let len = usize::try_from(self.varint()?).ok()?;
-        let (bytes, rest) = self.0.split_at_checked(len)?;
-        self.0 = rest;
-        Some(bytes)
-    }
-
-    fn fixed(&mut self) -> Option<u64> {
-        let (fixed, rest) = self.0.split_first_chunk::<8>()?;
-        self.0 = rest;
-        Some(u64::from_le_bytes(*fixed))
-    }
-
-    fn flag(&mut self) -> Option<bool> {
-        match self.varint()? {
-            0 => Some(false),
-            1 => Some(true),
-            _ => None,
-        }
-    }
+    Some(writer.done())
 }
 
 fn place(bytes: &[u8]) -> Option<Place> {
-    let (mut reader, mut place, mut chain) = (Reader(bytes), Place::default(), None);
-    while !reader.0.is_empty() {
+    let (mut reader, mut place, mut chain) = (Reader::new(bytes), Place::default(), None);
+    while !reader.is_empty() {
         match reader.key()? {
             (1, WireType::Varint) => place.index = LogIndex(reader.varint()?),
             (2, WireType::Varint) => place.term = Term(reader.varint()?),
@@ -260,9 +187,9 @@ fn place(bytes: &[u8]) -> Option<Place> {
 }
 
 fn entry(bytes: &[u8], index: LogIndex, whole: &Bytes) -> Option<Entry> {
-    let mut reader = Reader(bytes);
+    let mut reader = Reader::new(bytes);
     let mut entry = Entry { index, term: Term(0), kind: EntryKind::Blank, data: Bytes::new(), weight: 0 };
-    while !reader.0.is_empty() {
+    while !reader.is_empty() {
         match reader.key()? {
             (1, WireType::Varint) => entry.term = Term(reader.varint()?),
             // What changes the members is looked at more closely.
@@ -278,10 +205,10 @@ fn entry(bytes: &[u8], index: LogIndex, whole: &Bytes) -> Option<Entry> {
 }
 
 fn append(bytes: &[u8], whole: &Bytes) -> Option<Body> {
-    let (mut reader, mut previous, mut durable) = (Reader(bytes), None, None);
+    let (mut reader, mut previous, mut durable) = (Reader::new(bytes), None, None);
     let (mut commit, mut number, mut round, mut copy) = (0, 0, 0, false);
     let mut entries = Vec::new();
-    while !reader.0.is_empty() {
+    while !reader.is_empty() {
         match reader.key()? {
             (field::PREVIOUS, WireType::LengthDelimited) if previous.is_none() => {
                 previous = Some(place(reader.bytes()?)?)
@@ -315,10 +242,10 @@ fn append(bytes: &[u8], whole: &Bytes) -> Option<Body> {
 }
 
 fn reply(bytes: &[u8]) -> Option<Body> {
-    let (mut reader, mut at) = (Reader(bytes), None);
+    let (mut reader, mut at) = (Reader::new(bytes), None);
     let (mut number, mut round) = (0, 0);
     let (mut matched, mut more, mut waiting, mut fed) = (false, false, false, false);
-    while !reader.0.is_empty() {
+    while !reader.is_empty() {
         match reader.key()? {
             (field::REPLY_NUMBER, WireType::Varint) => number = reader.varint()?,
             (field::MATCHED, WireType::Varint) => matched = reader.flag()?,
@@ -338,10 +265,10 @@ fn reply(bytes: &[u8]) -> Option<Body> {
 /// Reads an append or an answer to one. `None` says nothing but that the generated code must look at it. Whether the numbers make sense is for
 /// the caller to see.
 pub(super) fn decode(whole: &Bytes) -> Option<Message> {
-    let mut reader = Reader(whole);
+    let mut reader = Reader::new(whole);
     let (mut sender, mut addressee, mut body) = (None, None, None);
     let (mut term, mut life, mut era) = (0, 0, 0);
-    while !reader.0.is_empty() {
+    while !reader.is_empty() {
         match reader.key()? {
             (field::SENDER, WireType::LengthDelimited) => {
                 sender = Some(ReplicaId::from_slice(reader.bytes()?)?)
@@ -467,20 +394,20 @@ mod tests {
     /// An append of one entry, with another value of some field put behind its other fields.
     fn append_with(entry: Entry, more: impl Fn(&mut Writer)) -> Vec<u8> {
         let place = |index| Place { index: LogIndex(index), term: Term(1), chain: Chain([1; 16]) };
-        let mut body = Writer(Vec::new());
-        body.place(field::PREVIOUS, &place(entry.index.0 - 1));
-        body.place(field::DURABLE, &place(1));
-        body.entry(field::ENTRIES, &entry);
+        let mut body = Writer::new(0);
+        write_place(&mut body, field::PREVIOUS, &place(entry.index.0 - 1));
+        write_place(&mut body, field::DURABLE, &place(1));
+        write_entry(&mut body, field::ENTRIES, &entry);
         more(&mut body);
         message_of(field::APPEND, &body)
     }
 
     fn message_of(kind: u32, body: &Writer) -> Vec<u8> {
-        let mut writer = Writer(Vec::new());
+        let mut writer = Writer::new(0);
         writer.bytes(field::SENDER, &[1; 16]);
         writer.number(field::TERM, 7);
-        writer.bytes(kind, &body.0);
-        writer.0
+        writer.bytes(kind, body.written());
+        writer.written().to_vec()
     }
 
     fn some_entry(index: u64, weight: u64) -> Entry {
@@ -497,7 +424,7 @@ mod tests {
             Some(Term(7))
         );
         for field in [field::PREVIOUS, field::DURABLE] {
-            let bytes = append_with(some_entry(10, 0), |body| body.place(field, &other));
+            let bytes = append_with(some_entry(10, 0), |body| write_place(body, field, &other));
             assert_eq!(decode(&bytes.clone().into()), None, "the generated code must look at it");
             let message = both_read(bytes).expect("the last one counts");
             let append = message.append().expect("an append");
@@ -505,9 +432,9 @@ mod tests {
                 if field == field::PREVIOUS { (append.previous, 5) } else { (append.durable, 10) };
             assert_eq!((named, append.entries[0].index), (other, LogIndex(first)));
         }
-        let mut body = Writer(Vec::new());
-        body.place(field::REPLY_PLACE, &other);
-        body.place(field::REPLY_PLACE, &Place { index: LogIndex(3), ..other });
+        let mut body = Writer::new(0);
+        write_place(&mut body, field::REPLY_PLACE, &other);
+        write_place(&mut body, field::REPLY_PLACE, &Place { index: LogIndex(3), ..other });
         let bytes = message_of(field::REPLY, &body);
         assert_eq!(decode(&bytes.clone().into()), None);
         assert!(

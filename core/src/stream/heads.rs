@@ -9,7 +9,7 @@ use wattle_proto::stream as proto;
 
 use super::entry::{Batch, Identity, Part, Span};
 use super::message::Malformed;
-use super::wire::{Decoded, batch, batch_proto, boot, digest, id_bytes, number, sequence, writer};
+use super::wire::{Decoded, batch, boot, digest, id_bytes, number, sequence, writer};
 use crate::digest::Digest;
 use crate::id::{BootId, MessageId, Sequence, StreamInstance, WriterId, WriterSequence};
 use crate::time::Wall;
@@ -61,12 +61,6 @@ impl Whole {
             part: Some(Box::new(Part { offset, total: self.total, whole: self.digest })),
         }
     }
-}
-
-pub(super) fn encode_head(own: bool, first: Sequence, batch: &Batch) -> Bytes {
-    proto::PayloadHead { own, first: first.0, batch: Some(batch_proto(batch)), whole: None }
-        .encode_to_vec()
-        .into()
 }
 
 pub(super) fn encode_whole(whole: &Whole) -> Bytes {
@@ -159,6 +153,7 @@ fn parts(total: u64, size: u64) -> Decoded<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stream::codec::encode_head;
 
     #[test]
     fn heads_are_read_back_and_what_cannot_be_is_an_error() {

@@ -197,8 +197,9 @@ impl Stream {
     fn replicated_index(&self, common: &Common) -> LogIndex {
         let gone = |node: NodeId| self.is_gone(node) || !self.is_member(node);
         let members = 1 + self.peers.iter().filter(|peer| !gone(peer.node)).count();
-        let voters = self.ends.voters();
-        if common.planted.strikes(Bug::ReplicatedCountsVoters, || voters.len() < members) {
+        let voters = || self.ends.voters();
+        if common.planted.strikes(Bug::ReplicatedCountsVoters, || voters().len() < members) {
+            let voters = voters();
             return self.held_by_most(true, |node| gone(node) || !voters.contains(&node));
         }
         let itself = self.is_member(common.own);

@@ -43,7 +43,7 @@ impl Marks {
     }
 
     /// All of them, up to the last that is not 0.
-    pub fn iter(&self) -> impl Iterator<Item = Sequence> + '_ {
+    pub fn iter(&self) -> impl Iterator<Item = Sequence> + Clone + '_ {
         core::iter::once(self.first).chain(self.more.iter().copied())
     }
 }

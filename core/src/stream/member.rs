@@ -8,9 +8,9 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use super::codec::encode_head;
 use super::common::{Common, Load};
 use super::entry::{Entry, Identity};
-use super::heads::encode_head;
 use super::lead::Lead;
 use super::marks::Marks;
 use super::message::{Body, Standing};
@@ -593,6 +593,14 @@ impl Stream {
             return self.restate_at;
         }
         let keeps = self.keeping.as_ref().and_then(|keeping| keeping.due);
-        [self.checkpoint_at, self.restate_at, self.target.patience_until, keeps].into_iter().flatten().min()
+        sooner(sooner(self.checkpoint_at, self.restate_at), sooner(self.target.patience_until, keeps))
+    }
+}
+
+/// The sooner of two moments, of which there may be none.
+fn sooner(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        _ => one.or(other),
     }
 }

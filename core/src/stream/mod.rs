@@ -84,6 +84,7 @@
 
 mod admit;
 mod changing;
+mod codec;
 mod common;
 mod config;
 mod entry;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use wattle_proto::stream as proto;
 
+use super::codec;
 use super::entry::{Batch, Entry, Identity, Part, Span};
 use super::marks::Marks;
 use super::message::{Body, Data, Malformed, Message, Standing};
@@ -92,54 +93,67 @@ fn part_proto(part: &Part) -> proto::Part {
     proto::Part { offset: part.offset, total: part.total, whole: Bytes::copy_from_slice(&part.whole.0) }
 }
 
-/// What a batch of these messages is part of.
-fn part(found: Option<proto::Part>, lengths: &[u32]) -> Decoded<Option<Box<Part>>> {
-    let Some(found) = found else { return Ok(None) };
-    let [len] = lengths else { return Err(Malformed("several messages are one part")) };
-    let end = found.offset.checked_add(u64::from(*len)).filter(|_| whole::fits(found.offset, (*len).into()));
-    // One that is all there is would be no part.
-    let within = end.is_some_and(|end| end <= found.total && u64::from(*len) < found.total);
-    if !within || found.total > whole::WHOLE_BYTES_MAX {
-        return Err(Malformed("a part out of range"));
-    }
-    let whole = digest(&found.whole)?;
-    Ok(Some(Box::new(Part { offset: found.offset, total: found.total, whole })))
-}
-
 pub(super) fn batch(found: Option<proto::Batch>) -> Decoded<Batch> {
     let found = found.ok_or(Malformed("no batch"))?;
-    if found.lengths.is_empty() || found.lengths.len() > BATCH_MESSAGES_MAX {
-        return Err(Malformed("a batch has no messages, or too many"));
-    }
-    let mut spans = Vec::with_capacity(found.spans.len().min(found.lengths.len()));
-    let mut messages = 0u64;
-    for span in &found.spans {
-        if span.first == 0 || span.count == 0 || number(span.first).is_err() || number(span.count).is_err() {
-            return Err(Malformed("a span is empty or out of range"));
-        }
-        messages = messages.saturating_add(span.count);
-        let first = WriterSequence(span.first);
-        spans.push(Span { writer: writer(&span.writer)?, first, count: span.count, void: span.void });
-    }
-    if messages != found.lengths.len() as u64 {
-        return Err(Malformed("the spans do not cover the messages"));
-    }
-    Ok(Batch {
+    let span = |span: &proto::Span| {
+        let (writer, first) = (writer(&span.writer)?, WriterSequence(span.first));
+        Ok(Span { writer, first, count: span.count, void: span.void })
+    };
+    let part = |part: proto::Part| {
+        Ok(Box::new(Part { offset: part.offset, total: part.total, whole: digest(&part.whole)? }))
+    };
+    checked(Batch {
         identity: identity(found.identity)?,
-        spans,
-        part: part(found.part, &found.lengths)?,
+        spans: found.spans.iter().map(span).collect::<Decoded<_>>()?,
         lengths: found.lengths,
         base: MessageId::from_slice(&found.base).ok_or(Malformed("a message id is not 16 bytes"))?,
         wall: Wall(found.wall),
+        part: found.part.map(part).transpose()?,
     })
 }
 
-fn one_mark(upto: Sequence) -> Marks {
+/// A batch that was read, if its figures add up.
+pub(super) fn checked(batch: Batch) -> Decoded<Batch> {
+    if batch.lengths.is_empty() || batch.lengths.len() > BATCH_MESSAGES_MAX {
+        return Err(Malformed("a batch has no messages, or too many"));
+    }
+    let mut messages = 0u64;
+    for span in &batch.spans {
+        if span.first.0 == 0
+            || span.count == 0
+            || number(span.first.0).is_err()
+            || number(span.count).is_err()
+        {
+            return Err(Malformed("a span is empty or out of range"));
+        }
+        messages = messages.saturating_add(span.count);
+    }
+    if messages != batch.lengths.len() as u64 {
+        return Err(Malformed("the spans do not cover the messages"));
+    }
+    batch.part.as_deref().map_or(Ok(()), |part| check_part(part, &batch.lengths))?;
+    Ok(batch)
+}
+
+/// Whether a batch of messages of these lengths can be that part.
+fn check_part(part: &Part, lengths: &[u32]) -> Decoded<()> {
+    let [len] = lengths else { return Err(Malformed("several messages are one part")) };
+    let end = part.offset.checked_add(u64::from(*len)).filter(|_| whole::fits(part.offset, (*len).into()));
+    // One that is all there is would be no part.
+    let within = end.is_some_and(|end| end <= part.total && u64::from(*len) < part.total);
+    if within && part.total <= whole::WHOLE_BYTES_MAX {
+        Ok(())
+    } else {
+        Err(Malformed("a part out of range"))
+    }
+}
+
+pub(super) fn one_mark(upto: Sequence) -> Marks {
     core::iter::once(upto).collect()
 }
 
-fn numbers(marks: &Marks) -> Vec<u64> {
-    marks.iter().map(|mark| mark.0).collect()
+pub(super) fn numbers_of(marks: &Marks) -> impl Iterator<Item = u64> + Clone + '_ {
+    marks.iter().map(|mark| mark.0)
 }
 
 fn marks(found: &[u64]) -> Decoded<Marks> {
@@ -149,10 +163,10 @@ fn marks(found: &[u64]) -> Decoded<Marks> {
     found.iter().map(|&mark| sequence(mark)).collect()
 }
 
-fn complete(found: &proto::Complete) -> Decoded<Entry> {
-    let upto = sequence(found.upto)?;
-    let released = upto.0.checked_sub(found.behind).ok_or(Malformed("more is let go than is completed"))?;
-    let marks = if found.marks.is_empty() { one_mark(upto) } else { marks(&found.marks)? };
+pub(super) fn complete(upto: u64, behind: u64, found: &[u64]) -> Decoded<Entry> {
+    let upto = sequence(upto)?;
+    let released = upto.0.checked_sub(behind).ok_or(Malformed("more is let go than is completed"))?;
+    let marks = if found.is_empty() { one_mark(upto) } else { marks(found)? };
     Ok(Entry::Complete { upto, released: Sequence(released), marks })
 }
 
@@ -172,7 +186,7 @@ fn entry_proto(entry: &Entry) -> proto::Entry {
         Entry::Complete { upto, released, marks } => Kind::Complete(proto::Complete {
             upto: upto.0,
             behind: upto.0.saturating_sub(released.0),
-            marks: if *marks == one_mark(*upto) { Vec::new() } else { numbers(marks) },
+            marks: if *marks == one_mark(*upto) { Vec::new() } else { numbers_of(marks).collect() },
         }),
         Entry::CloseWriter { writer } => {
             Kind::CloseWriter(proto::CloseWriter { writer: id_bytes(writer.to_bytes()) })
@@ -191,10 +205,18 @@ fn entry_proto(entry: &Entry) -> proto::Entry {
 }
 
 pub(super) fn encode_entry(entry: &Entry) -> Bytes {
+    codec::encode_entry(entry).unwrap_or_else(|| encode_generated(entry))
+}
+
+pub(super) fn encode_generated(entry: &Entry) -> Bytes {
     entry_proto(entry).encode_to_vec().into()
 }
 
 pub(super) fn decode_entry(data: &[u8]) -> Decoded<Entry> {
+    codec::decode_entry(data).map_or_else(|| decode_generated(data), Ok)
+}
+
+pub(super) fn decode_generated(data: &[u8]) -> Decoded<Entry> {
     entry(proto::Entry::decode(data).map_err(|_| Malformed("not an entry"))?)
 }
 
@@ -231,6 +253,13 @@ fn place(found: u32) -> Decoded<usize> {
     if place < TARGETS_MAX { Ok(place) } else { Err(Malformed("a target out of range")) }
 }
 
+pub(super) fn descriptor(epoch: u64, first: u64, batch: Batch) -> Decoded<Entry> {
+    if first == 0 {
+        return Err(Malformed("a sequence out of range"));
+    }
+    Ok(Entry::Descriptor { epoch: SessionEpoch(number(epoch)?), first: sequence(first)?, batch })
+}
+
 fn entry(found: proto::Entry) -> Decoded<Entry> {
     use proto::entry::Kind;
     Ok(match found.kind.ok_or(Malformed("an entry of an unknown kind"))? {
@@ -241,13 +270,9 @@ fn entry(found: proto::Entry) -> Decoded<Entry> {
         },
         Kind::Descriptor(descriptor) => {
             let batch = batch(descriptor.batch)?;
-            if descriptor.first == 0 {
-                return Err(Malformed("a sequence out of range"));
-            }
-            let (epoch, first) = (SessionEpoch(number(descriptor.epoch)?), sequence(descriptor.first)?);
-            Entry::Descriptor { epoch, first, batch }
+            self::descriptor(descriptor.epoch, descriptor.first, batch)?
         }
-        Kind::Complete(found) => complete(&found)?,
+        Kind::Complete(found) => complete(found.upto, found.behind, &found.marks)?,
         Kind::CloseWriter(close) => Entry::CloseWriter { writer: writer(&close.writer)? },
         Kind::Drain(drain) => Entry::Drain { place: place(drain.place)? },
         Kind::Detach(detach) => Entry::Detach { place: place(detach.place)? },
@@ -265,20 +290,24 @@ fn entry(found: proto::Entry) -> Decoded<Entry> {
 }
 
 pub(super) fn encode_message(message: &Message) -> (Bytes, Payload) {
-    use proto::message::Kind;
     let mut payload = Payload::new();
+    if let Body::Data(data) = &message.body {
+        payload.append(data.bytes.clone());
+    }
+    (codec::encode_message(message).unwrap_or_else(|| encode_generated_message(message)), payload)
+}
+
+pub(super) fn encode_generated_message(message: &Message) -> Bytes {
+    use proto::message::Kind;
     let kind = match &message.body {
-        Body::Data(data) => {
-            payload.append(data.bytes.clone());
-            Kind::Data(proto::Data {
-                boot: id_bytes(data.boot.to_bytes()),
-                epoch: data.epoch.0,
-                first: data.first.0,
-                count: data.count,
-                identity: Some(identity_proto(&data.identity)),
-                behind: data.offset.map_or(0, |offset| offset + 1),
-            })
-        }
+        Body::Data(data) => Kind::Data(proto::Data {
+            boot: id_bytes(data.boot.to_bytes()),
+            epoch: data.epoch.0,
+            first: data.first.0,
+            count: data.count,
+            identity: Some(identity_proto(&data.identity)),
+            behind: data.offset.map_or(0, |offset| offset + 1),
+        }),
         Body::Want(identity) => Kind::Want(proto::Want { identity: Some(identity_proto(identity)) }),
         Body::Mark(upto) => Kind::Mark(proto::Mark { upto: upto.0 }),
         Body::SealedOut(authority) => Kind::SealedOut(proto::SealedOut { authority: authority.0 }),
@@ -306,33 +335,30 @@ pub(super) fn encode_message(message: &Message) -> (Bytes, Payload) {
         }),
     };
     let instance = id_bytes(message.instance.to_bytes());
-    (proto::Message { instance, kind: Some(kind) }.encode_to_vec().into(), payload)
+    proto::Message { instance, kind: Some(kind) }.encode_to_vec().into()
 }
 
 pub(super) fn decode_message(header: Bytes, payload: Bytes) -> Decoded<Message> {
+    match codec::decode_message(&header, &payload) {
+        Some(message) => Ok(message),
+        None => decode_generated_message(header, payload),
+    }
+}
+
+pub(super) fn decode_generated_message(header: Bytes, payload: Bytes) -> Decoded<Message> {
     use proto::message::Kind;
     let found = proto::Message::decode(header).map_err(|_| Malformed("not a stream message"))?;
     let instance = StreamInstance::from_slice(&found.instance).ok_or(Malformed("no stream instance"))?;
     let body = match found.kind.ok_or(Malformed("a message of an unknown kind"))? {
-        Kind::Data(data) => {
-            let counted = data.count > 0 && data.count <= BATCH_MESSAGES_MAX as u64;
-            if payload.len() > PAYLOAD_MAX || !counted || data.first == 0 {
-                return Err(Malformed("a batch out of range"));
-            }
-            let offset = data.behind.checked_sub(1);
-            if offset.is_some_and(|offset| !whole::fits(offset, payload.len() as u64) || data.count > 1) {
-                return Err(Malformed("a part out of range"));
-            }
-            Body::Data(Data {
-                boot: boot(&data.boot)?,
-                epoch: SessionEpoch(number(data.epoch)?),
-                first: sequence(data.first)?,
-                count: data.count,
-                identity: identity(data.identity)?,
-                offset,
-                bytes: payload.into(),
-            })
-        }
+        Kind::Data(data) => Body::Data(checked_data(Data {
+            boot: boot(&data.boot)?,
+            epoch: SessionEpoch(data.epoch),
+            first: Sequence(data.first),
+            count: data.count,
+            identity: identity(data.identity)?,
+            offset: data.behind.checked_sub(1),
+            bytes: payload.into(),
+        })?),
         Kind::Want(want) => Body::Want(identity(want.identity)?),
         Kind::Mark(mark) => Body::Mark(sequence(mark.upto)?),
         Kind::SealedOut(out) => Body::SealedOut(AuthorityEpoch(number(out.authority)?)),
@@ -340,28 +366,52 @@ pub(super) fn decode_message(header: Bytes, payload: Bytes) -> Decoded<Message> 
         Kind::Follow(found) => {
             Body::Follow { epoch: SessionEpoch(number(found.epoch)?), taken: sequence(found.taken)? }
         }
-        Kind::Status(status) => Body::Status(Standing {
+        Kind::Status(status) => Body::Status(checked_standing(Standing {
             boot: boot(&status.boot)?,
             peer: boot(&status.peer)?,
             serial: status.serial,
-            epoch: SessionEpoch(number(status.epoch)?),
-            have: sequence(status.have)?,
-            room: status.room.min(NUMBER_MAX),
-            taken: sequence(status.taken)?,
-            mark: sequence(status.mark)?,
-            heard: sequence(status.heard)?,
+            epoch: SessionEpoch(status.epoch),
+            have: Sequence(status.have),
+            room: status.room,
+            taken: Sequence(status.taken),
+            mark: Sequence(status.mark),
+            heard: Sequence(status.heard),
             confirmed: status.confirmed,
             ask: status.ask,
             answer: status.answer,
-            floor: sequence(status.floor)?,
+            floor: Sequence(status.floor),
             stopped: status.stopped,
-            authority: AuthorityEpoch(number(status.authority)?),
-            replicated: sequence(status.replicated)?,
+            authority: AuthorityEpoch(status.authority),
+            replicated: Sequence(status.replicated),
             space: status.space,
             parked: status.parked,
-        }),
+        })?),
     };
     Ok(Message { instance, body })
+}
+
+/// A batch's bytes as they were read, if the figures may be.
+pub(super) fn checked_data(data: Data) -> Decoded<Data> {
+    let (len, counted) = (data.bytes.len(), data.count > 0 && data.count <= BATCH_MESSAGES_MAX as u64);
+    if len > PAYLOAD_MAX || !counted || data.first == Sequence(0) {
+        return Err(Malformed("a batch out of range"));
+    }
+    if data.offset.is_some_and(|offset| !whole::fits(offset, len as u64) || data.count > 1) {
+        return Err(Malformed("a part out of range"));
+    }
+    [data.epoch.0, data.first.0, data.identity.first.0]
+        .into_iter()
+        .try_for_each(|at| number(at).map(drop))?;
+    Ok(data)
+}
+
+/// Where somebody stands, if that may be.
+pub(super) fn checked_standing(said: Standing) -> Decoded<Standing> {
+    let Standing { have, taken, mark, heard, floor, replicated, .. } = said;
+    let marks = [have, taken, mark, heard, floor, replicated].map(|sequence| sequence.0);
+    let epochs = [said.epoch.0, said.authority.0];
+    marks.into_iter().chain(epochs).try_for_each(|at| number(at).map(drop))?;
+    Ok(Standing { room: said.room.min(NUMBER_MAX), ..said })
 }
 
 /// A stream's state as stored and as sent to a member that is behind the log.
@@ -387,7 +437,7 @@ pub(super) fn encode_state(stored: &Stored) -> Bytes {
         completed: state.completed.0,
         writers: writers.collect(),
         released: state.released.0,
-        marks: numbers(&stored.marks),
+        marks: numbers_of(&stored.marks).collect(),
         slot_floor: stored.slot_floor,
         out: state.out,
         drained: state.drained.map(|(place, upto)| proto::Drained { place: place as u32, upto: upto.0 }),

@@ -218,8 +218,8 @@ impl Stream {
             self.write_down(common, upto, passed);
         }
         if common.planted.has(Bug::MarkToldBeforeDurable) {
-            for node in self.superiors() {
-                common.say(node, self.instance, Body::Mark(upto));
+            for peer in self.superiors() {
+                common.say(peer.node, self.instance, Body::Mark(upto));
             }
         }
         common.notify(Receipt::Mark { instance: self.instance, upto });

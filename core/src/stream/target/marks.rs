@@ -6,6 +6,7 @@ use super::super::Output;
 use super::super::common::Common;
 use super::super::member::Stream;
 use super::super::message::Body;
+use super::super::peer::Peer;
 use crate::id::{NodeId, Sequence};
 use crate::planted::Bug;
 use crate::sometimes;
@@ -20,18 +21,21 @@ impl Stream {
     }
 
     /// Who must hear of marks: the source, and whoever leads.
-    pub(super) fn superiors(&self) -> Vec<NodeId> {
-        let superior = |node: NodeId| node == self.ends.source || Some(node) == self.leader;
-        let left = self.peers.iter().map(|peer| peer.node).filter(|&node| !self.is_gone(node));
-        left.filter(|&node| superior(node)).collect()
+    fn is_superior(&self, node: NodeId) -> bool {
+        (node == self.ends.source || Some(node) == self.leader) && !self.is_gone(node)
+    }
+
+    pub(super) fn superiors(&self) -> impl Iterator<Item = &Peer> {
+        self.peers.iter().filter(|peer| self.is_superior(peer.node))
     }
 
     pub(super) fn tell_mark(&mut self, common: &mut Common) {
         // S8: only what is durable is told.
         let (mark, instance) = (self.target.mark_durable, self.instance);
-        for node in self.superiors() {
-            if let Some(peer) = self.peer_mut(node).filter(|peer| mark > peer.told_mark) {
-                peer.told_mark = mark;
+        for place in 0..self.peers.len() {
+            let Peer { node, told_mark, .. } = self.peers[place];
+            if mark > told_mark && self.is_superior(node) {
+                self.peers[place].told_mark = mark;
                 common.say(node, instance, Body::Mark(mark));
             }
         }
@@ -54,15 +58,15 @@ impl Stream {
     }
 
     /// Who of those who must hear of marks does not know this one's.
-    fn unheard_by(&self, common: &Common) -> Vec<NodeId> {
-        let mark = self.target.mark_durable;
-        let unheard = |node: &NodeId| {
-            let peer = self.peer(*node).filter(|peer| !peer.silent && !peer.stopped());
-            peer.is_some_and(|peer| peer.standing.is_none_or(|said| said.heard < mark))
+    fn unheard_by(&self, common: &Common) -> impl Iterator<Item = NodeId> {
+        let (mark, source) = (self.target.mark_durable, self.ends.source);
+        let forgets = common.planted.has(Bug::MarkNotRestated);
+        let unheard = move |peer: &&Peer| {
+            let ignored = forgets && peer.node != source;
+            let hears = !peer.silent && !peer.stopped() && !ignored && mark > Sequence(0);
+            hears && peer.standing.is_none_or(|said| said.heard < mark)
         };
-        let ignored = |node: NodeId| common.planted.has(Bug::MarkNotRestated) && node != self.ends.source;
-        let superiors = self.superiors().into_iter().filter(|&node| !ignored(node));
-        superiors.filter(|node| mark > Sequence(0) && unheard(node)).collect()
+        self.superiors().filter(unheard).map(|peer| peer.node)
     }
 
     /// Whether it is not known that what this target processed is known. Of two members the other one's entry says so, and only its answers tell what
@@ -70,7 +74,7 @@ impl Stream {
     fn unmarked(&self, common: &Common) -> bool {
         match self.peers.len() {
             1 => self.target.mark_durable > self.head.completed,
-            _ => !self.unheard_by(common).is_empty() || self.starved,
+            _ => self.unheard_by(common).next().is_some() || self.starved,
         }
     }
 
@@ -79,7 +83,7 @@ impl Stream {
         if self.owes_failure(common) {
             return true;
         }
-        if self.superiors().is_empty() {
+        if self.superiors().next().is_none() {
             return false;
         }
         self.unmarked(common)
@@ -96,7 +100,7 @@ impl Stream {
         if unmarked && self.peers.len() == 1 {
             self.peers.iter_mut().for_each(|peer| peer.told_mark = Sequence(0));
         }
-        for node in self.unheard_by(common) {
+        for node in self.unheard_by(common).collect::<Vec<_>>() {
             let (mark, leads) = (self.target.mark_durable, Some(node) == self.leader && self.peers.len() > 1);
             let Some(peer) = self.peer_mut(node) else { continue };
             let heard = peer.standing.map(|said| said.heard).unwrap_or_default();
@@ -126,7 +130,7 @@ impl Stream {
     pub(in crate::stream) fn greet_again(&mut self, common: &mut Common, now: Now, node: NodeId) {
         self.tell_mark(common);
         self.ask_for_wanted(common, now, true);
-        if self.superiors().contains(&node) {
+        if self.is_superior(node) {
             self.tell_standing(common, node, true, 0);
             self.ask_attaching(common, now);
         }
@@ -134,7 +138,7 @@ impl Stream {
 
     /// Tells the source, and whoever leads, where this target stands, and asks where they do.
     pub(super) fn ask_all(&mut self, common: &mut Common) {
-        for node in self.superiors() {
+        for node in self.superiors().map(|peer| peer.node).collect::<Vec<_>>() {
             self.tell_standing(common, node, true, 0);
         }
     }
