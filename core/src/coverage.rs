@@ -531,6 +531,7 @@ marks! {
         GroupConforms: "a group's configuration changed at its owner's word";
         StreamMembersMoved: "a change of a stream's members was recorded, or its outcome";
         TargetDetached: "a target was taken out of its stream";
+        LoadedUnwritten: "a payload was asked for in the step that writes it";
         RecordedSaidAgain: "a log that a seal goes on from was to say again what was recorded of the members";
         TargetJoined: "a node became a target of a live stream";
         TargetDeclined: "a node that was to become a target of a live stream did not";

@@ -435,6 +435,8 @@ bugs! {
             "a paused stream goes on taking parts of large messages that were begun before (S30)";
         MembersBeforeEntry = "members-before-entry":
             "whoever leads a stream does without a target as soon as that is intended, before the log says so (S21)";
+        UnwrittenNotFound = "unwritten-not-found":
+            "a payload that is asked for in the step that writes it is taken for lost";
         AskedOneByOne = "asked-one-by-one":
             "what a source that began is asked for shows nobody that it sends nothing else: the bytes that the log names behind are waited for, each in its turn (S19)";
         ReplayBeforeJoining = "replay-before-joining":

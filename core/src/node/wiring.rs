@@ -21,6 +21,7 @@ use crate::id::{GroupId, LaneId, NodeId, RequestId, StreamInstance, Term};
 use crate::members::{ChangeKind, MembersWish, StreamMembers};
 use crate::payload::Payload;
 use crate::planted::Bug;
+use crate::rare;
 use crate::record::Owner;
 use crate::when::When;
 use crate::work::{Done, Job, WorkId};
@@ -607,7 +608,12 @@ impl Node {
 
     fn load(&mut self, token: u64, key: crate::record::Key) {
         let Some(located) = self.journal.load(key) else {
-            return self.streams.handle(self.now, stream::Input::Loaded { token, bytes: None });
+            // A row that is yet to be written cannot be read; what will be in it is at hand.
+            let unwritten = self.journal.unwritten(key);
+            rare!(LoadedUnwritten, unwritten.is_some());
+            let misses = self.config.planted.strikes(Bug::UnwrittenNotFound, || unwritten.is_some());
+            let bytes = unwritten.filter(|_| !misses).map(Payload::to_bytes);
+            return self.streams.handle(self.now, stream::Input::Loaded { token, bytes });
         };
         let load = self.next_load();
         self.loads.insert(load, Loading::Payload { token, located });

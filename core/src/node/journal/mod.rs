@@ -320,6 +320,11 @@ impl Journal {
         Some(Located { row: place.row, offset, len, crc })
     }
 
+    /// The payload of a record that is in no row yet, for it came in this step.
+    pub(crate) fn unwritten(&self, key: Key) -> Option<&Payload> {
+        self.pending.iter().rev().find(|entry| entry.record.key == key).map(|entry| &entry.record.payload)
+    }
+
     /// A load from `row` ended.
     pub fn loaded(&mut self, row: Ticket) {
         if let Some(count) = self.loads.get_mut(&row) {

@@ -430,3 +430,15 @@ fn the_last_of_a_thing_is_read_whatever_is_said() {
     // No row vouches for the last one, so it may be that the one before is.
     assert_eq!(read_of(&records), [(1, false), (2, true), (3, true)]);
 }
+
+#[test]
+fn what_is_in_no_row_yet_is_read_from_memory_and_from_its_row_afterwards() {
+    let mut journal = Journal::new(CONFIG, Planted::none());
+    journal.append(record(1, 1, b"one"));
+    assert_eq!(journal.unwritten(key(1, 1)).map(Payload::to_bytes), Some(Bytes::from_static(b"one")));
+    assert!(journal.unwritten(key(1, 2)).is_none());
+    assert!(journal.load(key(1, 1)).is_none());
+    journal.seal().unwrap();
+    assert_eq!(journal.unwritten(key(1, 1)), None);
+    assert!(journal.load(key(1, 1)).is_some());
+}
