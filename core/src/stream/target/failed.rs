@@ -32,10 +32,11 @@ impl Stream {
         failure.attempts >= attempts && failure.resumed >= resumed
     }
 
-    /// What failed the stream here, if something did that is still the next message.
+    /// What failed the stream here, if something did that is still to be processed. A handler may have presented a position in front of that.
     fn exhausted(&self, common: &Common) -> Option<&Failure> {
         let failure = self.failing().filter(|failure| self.fails_stream(common, failure))?;
-        let head = self.head_behind(self.done())?;
+        let ahead = failure.sequence > self.done();
+        let head = self.head_behind(self.whole_up_to(failure.sequence.before())).filter(|_| ahead)?;
         (head.sequence == failure.sequence && head.id == failure.id).then_some(failure)
     }
 

@@ -78,6 +78,10 @@ fn what_fails_as_often_as_the_stream_bears_is_told_until_that_is_agreed_and_trie
     world.run(Span::secs(8));
     assert_eq!((world.failures[&3], world.failed.last()), (2, Some(&at)));
     assert!(world.failed.len() > before, "a start says it, too");
+    // Nor does one that comes with a position in front of it: it is handed nothing, and fails at nothing else.
+    world.attach(Some(1), 4);
+    world.run(Span::secs(4));
+    assert_eq!((world.done(), world.failures[&3]), (Vec::from([1, 2]), 2));
     world.agree(&rules(&at));
     let before = world.failed.len();
     world.run(Span::secs(8));
