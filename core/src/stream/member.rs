@@ -422,6 +422,7 @@ impl Stream {
         let takes_part = || {
             self.lead_outstanding(common)
                 || self.changes()
+                || self.owes_recorded()
                 || match self.part {
                     Part::Source => self.source_outstanding(common),
                     Part::Target => self.target_outstanding(common),

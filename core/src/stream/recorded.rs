@@ -79,8 +79,13 @@ impl Stream {
         }
     }
 
+    /// Whether the log is still to say something of it.
+    pub(super) fn owes_recorded(&self) -> bool {
+        self.decides_members() && self.unsaid().is_some()
+    }
+
     pub(super) fn check_recorded(&self) {
-        let says = self.decides_members() && self.knows_end() && self.unsaid().is_some();
+        let says = self.owes_recorded() && self.knows_end();
         let proposed = || self.recorded.as_ref().is_some_and(|recorded| recorded.proposed);
         assert!(
             !says || proposed() || self.restate_at.is_some(),
