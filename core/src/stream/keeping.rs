@@ -10,6 +10,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::Output;
@@ -247,16 +248,17 @@ impl Stream {
         if early { any } else { all.max(self.head.gone_short()) }
     }
 
-    /// Panics if an entry that is about to be applied lets go of what the retention keeps (S35).
-    pub(super) fn check_kept(&self, common: &Common, entry: Option<&Entry>) {
+    /// Why an entry that is about to be applied cannot be, if it lets go of what the retention keeps (S35): whoever wrote it knows of no retention.
+    pub(super) fn lets_go_early(&self, common: &Common, entry: Option<&Entry>) -> Option<String> {
         let thinned = self.keeping.as_ref().is_none_or(|keeping| keeping.thinned);
-        let Some(Entry::Complete { released, .. }) = entry.filter(|_| !thinned) else { return };
+        let Some(Entry::Complete { released, .. }) = entry.filter(|_| !thinned) else { return None };
         let bound = self.kept_bound(common).max(self.head.released);
-        assert!(
-            *released <= bound || common.planted.has(Bug::KeptByOneLimit),
-            "S35: {} lets go of {released}, and its retention keeps what is behind {bound}",
-            self.instance
-        );
+        if *released <= bound || common.planted.has(Bug::KeptByOneLimit) {
+            return None;
+        }
+        Some(alloc::format!(
+            "its log lets go of the messages up to {released}, and its retention keeps those behind {bound} (S35): run a newer version on all of its nodes"
+        ))
     }
 
     /// Up to here everybody has processed everything, and the log says that it is completed; what of that is kept is kept for its own sake.

@@ -300,7 +300,9 @@ impl Stream {
             slot = Some(found);
         }
         self.check_let_go(entry.as_ref());
-        self.check_kept(common, entry.as_ref());
+        if let Some(reason) = self.lets_go_early(common, entry.as_ref()) {
+            return self.stop(common, reason);
+        }
         let batch = slot.and_then(|slot| self.store.get(slot)).map(|kept| &kept.batch);
         if matches!(effect, Effect::Detached { .. } | Effect::Joined { .. }) && self.part == Part::Source {
             self.source.processed_before = self.processed_by_enough(common);
