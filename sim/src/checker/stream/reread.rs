@@ -19,6 +19,10 @@ impl StreamLedger {
     /// X37.
     pub fn reread(&self, place: usize, sequence: u64, message: &Delivered, bytes: &[u8]) -> Checked {
         let index = self.index;
+        // Those who were lost together may have decided together what is void now, and read it until they hear of that.
+        if self.lost & 2 << place != 0 {
+            return Ok(());
+        }
         let name = content::read(bytes).filter(|name| name.stream == index);
         let bound = self.sequences.get((sequence as usize).wrapping_sub(1)).copied().flatten();
         let same = name.is_some_and(|name| Some((name.writer, name.number)) == bound);
