@@ -3,20 +3,19 @@
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
-use alloc::vec::Vec;
 
 use super::super::common::Common;
-use super::super::entry::MESSAGE_OVERHEAD;
 use super::super::member::{Part, Stream};
 use super::super::message::{Body, Standing};
 use super::super::state::Effect;
 use super::super::store::{key, space};
 use super::super::wire::encode_mark;
 use super::super::{Output, Receipt};
+use super::hands::Filled;
 use super::{Attaching, Handler, Hands};
 use crate::id::{AttachToken, NodeId, RequestId, Sequence};
 use crate::node::command::{Position, Refusal, Reply};
-use crate::node::output::{Delivered, Delivery};
+use crate::node::output::Delivery;
 use crate::planted::Bug;
 use crate::rare;
 use crate::record::Record;
@@ -309,7 +308,6 @@ impl Stream {
             settled = handler.done;
         }
         handler.hands.settle(settled);
-        let mut weight = handler.hands.bytes;
         let room = handler.window.saturating_sub(handler.hands.count);
         sometimes!(WindowFull, room == 0);
         if room == 0 || next > deliverable {
@@ -324,36 +322,13 @@ impl Stream {
         }
         let Some(payload) = self.payload_to_deliver(common, slot) else { return false };
         let Some(kept) = self.store.get(slot) else { return false };
-        let skip = next.0 - kept.first.0;
-        let until = deliverable.min(kept.last());
-        let mut messages = Vec::new();
-        let mut sequence = next;
-        for at in kept.batch.messages().skip(skip as usize) {
-            if sequence > until || messages.len() as u64 >= room {
-                break;
-            }
-            if self.is_parked(sequence) && !messages.is_empty() {
-                break;
-            }
-            let more = at.length as u64 + MESSAGE_OVERHEAD;
-            if weight > 0 && weight + more > common.config.window_bytes {
-                rare!(WindowBytesFull);
-                break;
-            }
-            weight += more;
-            let Some(bytes) = payload.slice(at.offset, at.length) else { return false };
-            let (id, writer, writer_sequence) = (at.id, at.writer, at.writer_sequence);
-            messages.push(Delivered {
-                sequence,
-                id,
-                writer,
-                writer_sequence,
-                bytes,
-                piece: None,
-                parked: false,
-            });
-            sequence = sequence.next();
-        }
+        let Some(handler) = &self.target.handler else { return false };
+        let most = (room, common.config.window_bytes);
+        let filled = handler
+            .hands
+            .fill(kept, &payload, (next, deliverable), most, |sequence| self.is_parked(sequence));
+        let Some(Filled { messages, weight, behind: sequence, full }) = filled else { return false };
+        rare!(WindowBytesFull, full);
         if messages.is_empty() {
             return false;
         }
@@ -361,7 +336,7 @@ impl Stream {
         let follows = ended.then(|| self.store.holding(sequence)).flatten();
         let Some(handler) = &mut self.target.handler else { return false };
         handler.handed = sequence.before();
-        handler.hands.hand(handler.handed, messages.len() as u64, weight - handler.hands.bytes);
+        handler.hands.hand(handler.handed, messages.len() as u64, weight);
         let token = handler.token;
         common.emit(Output::Deliver(Delivery { token, instance: self.instance, messages }));
         if let Some(slot) = follows {

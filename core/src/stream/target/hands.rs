@@ -1,9 +1,13 @@
 //! What somebody has in hand: handed over, and not settled.
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 
 use super::super::entry::MESSAGE_OVERHEAD;
+use super::super::store::Kept;
 use crate::id::Sequence;
+use crate::node::output::Delivered;
+use crate::payload::Payload;
 
 /// What a handler, or a replay, has in hand.
 #[derive(Clone, Debug, Default)]
@@ -22,7 +26,55 @@ pub(super) struct Hands {
     pub(super) piece_most: u64,
 }
 
+/// What of a batch goes into hands at once.
+#[derive(Debug)]
+pub(super) struct Filled {
+    pub(super) messages: Vec<Delivered>,
+    pub(super) weight: u64,
+    /// The sequence behind the last of them.
+    pub(super) behind: Sequence,
+    /// There would have been another one, but for its weight.
+    pub(super) full: bool,
+}
+
 impl Hands {
+    /// The messages of a batch that fit, from the first of `bounds` up to the second: so many, and of so much weight with what is in hand, of which one goes in any
+    /// case; in front of where it `stops`, if that is not the first. `None` if the payload is shorter than the batch says.
+    pub(super) fn fill(
+        &self,
+        kept: &Kept,
+        payload: &Payload,
+        (next, until): (Sequence, Sequence),
+        (room, bytes): (u64, u64),
+        stops: impl Fn(Sequence) -> bool,
+    ) -> Option<Filled> {
+        let mut filled = Filled { messages: Vec::new(), weight: 0, behind: next, full: false };
+        for at in kept.batch.messages().skip((next.0 - kept.first.0) as usize) {
+            let sequence = filled.behind;
+            let count = filled.messages.len() as u64;
+            if sequence > until || count >= room || (count > 0 && stops(sequence)) {
+                break;
+            }
+            let (more, before) = (at.length as u64 + MESSAGE_OVERHEAD, self.bytes + filled.weight);
+            if before > 0 && before + more > bytes {
+                filled.full = true;
+                break;
+            }
+            filled.weight += more;
+            filled.behind = sequence.next();
+            filled.messages.push(Delivered {
+                sequence,
+                id: at.id,
+                writer: at.writer,
+                writer_sequence: at.writer_sequence,
+                bytes: payload.slice(at.offset, at.length)?,
+                piece: None,
+                parked: false,
+            });
+        }
+        Some(filled)
+    }
+
     /// So many messages are handed over, up to that one.
     pub(super) fn hand(&mut self, last: Sequence, count: u64, weight: u64) {
         self.out.push_back((last, count, weight));

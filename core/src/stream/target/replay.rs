@@ -12,11 +12,11 @@ use super::super::common::Common;
 use super::super::entry::MESSAGE_OVERHEAD;
 use super::super::member::{Part, Stream};
 use super::super::parts::Run;
-use super::hands::Hands;
+use super::hands::{Filled, Hands};
 use super::pieces::piece_of;
 use crate::id::{AttachToken, RequestId, Sequence};
 use crate::node::command::{Position, Range, Refusal, Reply};
-use crate::node::output::{Delivered, Delivery};
+use crate::node::output::Delivery;
 use crate::planted::Bug;
 use crate::rare;
 
@@ -116,6 +116,10 @@ impl Stream {
     /// Up to here nothing is read again: it is let go, or stands in front of where this target began.
     fn unreadable(&self, common: &Common) -> Sequence {
         self.floor.taken.max(self.owes_behind(common))
+    }
+
+    fn replay_of(&self, token: AttachToken) -> Option<&Replay> {
+        self.target.replays.iter().find(|replay| replay.token == token).map(Box::as_ref)
     }
 
     fn replay_at(&mut self, token: AttachToken) -> Option<&mut Replay> {
@@ -260,7 +264,7 @@ impl Stream {
             return Handed::End;
         }
         let room = replay.window.saturating_sub(replay.hands.count);
-        let (until, mut weight) = (upto.min(replay.to), replay.hands.bytes);
+        let bounds = (next, upto.min(replay.to));
         if room == 0 || next > upto {
             return Handed::Nothing;
         }
@@ -270,29 +274,9 @@ impl Stream {
         }
         let Some(payload) = self.payload(common, slot) else { return Handed::Nothing };
         let Some(kept) = self.store.get(slot) else { return Handed::Nothing };
-        let skip = next.0 - kept.first.0;
-        let mut messages = Vec::new();
-        let mut sequence = next;
-        for at in kept.batch.messages().skip(skip as usize) {
-            let more = at.length as u64 + MESSAGE_OVERHEAD;
-            let full = weight > 0 && weight + more > common.config.replay_bytes;
-            if sequence > until || messages.len() as u64 >= room || full {
-                break;
-            }
-            weight += more;
-            let Some(bytes) = payload.slice(at.offset, at.length) else { return Handed::Nothing };
-            let (id, writer, writer_sequence) = (at.id, at.writer, at.writer_sequence);
-            messages.push(Delivered {
-                sequence,
-                id,
-                writer,
-                writer_sequence,
-                bytes,
-                piece: None,
-                parked: false,
-            });
-            sequence = sequence.next();
-        }
+        let Some(replay) = self.replay_of(token) else { return Handed::Nothing };
+        let filled = replay.hands.fill(kept, &payload, bounds, (room, common.config.replay_bytes), |_| false);
+        let Some(Filled { messages, weight, behind: sequence, .. }) = filled else { return Handed::Nothing };
         if messages.is_empty() {
             return Handed::Nothing;
         }
@@ -304,7 +288,7 @@ impl Stream {
         }
         let Some(replay) = self.replay_at(token) else { return Handed::Nothing };
         replay.handed = sequence.before();
-        replay.hands.hand(replay.handed, messages.len() as u64, weight - replay.hands.bytes);
+        replay.hands.hand(replay.handed, messages.len() as u64, weight);
         common.emit(Output::Deliver(Delivery { token, instance, messages }));
         Handed::Some
     }
