@@ -50,6 +50,7 @@ pub mod route;
 pub mod sealing;
 mod sorted_map;
 pub mod stream;
+pub mod text;
 pub mod time;
 pub mod update;
 pub mod when;

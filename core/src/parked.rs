@@ -148,26 +148,3 @@ pub enum NotParked {
     #[error("the disk of this node is nearly full")]
     NoSpace,
 }
-
-/// Cuts a reason to what is kept of it.
-#[must_use]
-pub fn cut(mut reason: String) -> String {
-    if reason.len() > REASON_BYTES {
-        let end = (0..=REASON_BYTES).rev().find(|end| reason.is_char_boundary(*end));
-        reason.truncate(end.unwrap_or(0));
-    }
-    reason
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_reason_is_cut_between_characters() {
-        assert_eq!(cut("short".into()), "short");
-        let long: String = "\u{e9}".repeat(REASON_BYTES);
-        let cut = cut(long.clone());
-        assert!(cut.len() <= REASON_BYTES && cut.len() > REASON_BYTES - 2 && long.starts_with(&cut));
-    }
-}

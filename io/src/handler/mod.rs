@@ -241,14 +241,13 @@ impl Failure {
 /// Most bytes of a text that a handler gives: it comes into the log and into `status`, and may repeat what is in a message.
 const TEXT_BYTES: usize = 1024;
 
-fn cut(mut text: String) -> String {
+fn cut(text: String) -> String {
     let bytes = text.len();
+    let mut kept = wattle_core::text::cut(text, TEXT_BYTES);
     if bytes > TEXT_BYTES {
-        let ends = (0..=TEXT_BYTES).rev().find(|end| text.is_char_boundary(*end));
-        text.truncate(ends.unwrap_or(0));
-        text.push_str(&format!(" ... ({bytes} bytes in all)"));
+        kept.push_str(&format!(" ... ({bytes} bytes in all)"));
     }
-    text
+    kept
 }
 
 impl std::fmt::Display for Failure {

@@ -4,7 +4,6 @@
 //! goes by that rule as by others. An operator who resumes the stream takes the rule away, and from then on the attempts count anew. Each attempt bears how often the stream had been resumed by then, so that
 //! neither a word that comes late nor a start fails the stream by attempts that are settled, or forgets those that are not. A target that lost its disk holds still by the rule.
 
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::super::Output;
@@ -17,6 +16,7 @@ use crate::flow::{FAILED_REASON_MAX, FailedAt, Rules};
 use crate::id::{Sequence, StreamInstance};
 use crate::planted::Bug;
 use crate::rare;
+use crate::text::cut;
 use crate::time::Now;
 
 impl Stream {
@@ -41,7 +41,7 @@ impl Stream {
     }
 
     /// The last message that whoever handles is done with.
-    fn done(&self) -> Sequence {
+    pub(super) fn done(&self) -> Sequence {
         self.target.handler.as_ref().map_or(self.target.mark, |handler| handler.done)
     }
 
@@ -74,7 +74,7 @@ impl Stream {
         let Some(Failure { sequence, attempts, reason, resumed, .. }) = self.failing().cloned() else {
             return;
         };
-        let failed = FailedAt { sequence, attempts, reason: cut(reason), resumed };
+        let failed = FailedAt { sequence, attempts, reason: cut(reason, FAILED_REASON_MAX), resumed };
         common.emit(Output::Failed { instance: self.instance, failed });
     }
 
@@ -99,15 +99,6 @@ impl Stream {
             failure.attempts
         );
     }
-}
-
-/// What is agreed on of what a handler said.
-fn cut(mut reason: String) -> String {
-    let end = (0..=FAILED_REASON_MAX).rev().find(|end| reason.is_char_boundary(*end));
-    if reason.len() > FAILED_REASON_MAX {
-        reason.truncate(end.unwrap_or(0));
-    }
-    reason
 }
 
 impl Streams {

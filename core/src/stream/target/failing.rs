@@ -22,10 +22,11 @@ use super::parked::{Row, encode_failing, encode_parked};
 use crate::ends::Poison;
 use crate::id::{AttachToken, MessageId, Sequence, WriterId, WriterSequence};
 use crate::node::command::Reply;
-use crate::parked::{Failing, NotParked, ParkedMessage, cut};
+use crate::parked::{Failing, NotParked, ParkedMessage, REASON_BYTES};
 use crate::planted::Bug;
 use crate::rare;
 use crate::record::Record;
+use crate::text::cut;
 use crate::time::{Now, Wall};
 
 /// The message that the handler fails at.
@@ -69,7 +70,7 @@ impl Stream {
         sequence: Sequence,
         reason: String,
     ) {
-        let reason = cut(reason);
+        let reason = cut(reason, REASON_BYTES);
         if self.retry_failed(common, token, sequence, &reason) {
             return;
         }
@@ -243,7 +244,7 @@ impl Stream {
 
     /// What failed is not the next message any more: nothing is counted of it.
     fn pass_failing(&mut self, common: &mut Common) {
-        let done = self.target.handler.as_ref().map_or(self.target.mark, |handler| handler.done);
+        let done = self.done();
         let Some(troubles) = &mut self.target.troubles else { return };
         let Some(failure) = troubles.failing.take_if(|failing| failing.sequence <= done) else { return };
         common.emit(Output::Forget(forget(self.instance, space::FAILING, u64::MAX)));
@@ -287,7 +288,7 @@ impl Stream {
     /// The message that the handler fails at, for people.
     pub(in crate::stream) fn failing_status(&self, common: &Common) -> Option<Failing> {
         let failure = self.failing()?;
-        let done = self.target.handler.as_ref().map_or(self.target.mark, |handler| handler.done);
+        let done = self.done();
         let head = self.head_behind(done).filter(|_| self.is_to_be_parked(failure));
         let Failure { sequence, attempts, since, .. } = *failure;
         let held_up = head.and_then(|head| self.held_up(common, &head));

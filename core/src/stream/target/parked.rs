@@ -22,11 +22,12 @@ use crate::id::{
 };
 use crate::node::command::{Refusal, Reply};
 use crate::node::output::{Delivered, Delivery, Event};
-use crate::parked::{LISTED_MAX, ParkedCommand, ParkedMessage, ParkedRefusal, ParkedReply, cut};
+use crate::parked::{LISTED_MAX, ParkedCommand, ParkedMessage, ParkedRefusal, ParkedReply, REASON_BYTES};
 use crate::payload::Payload;
 use crate::planted::Bug;
 use crate::rare;
 use crate::record::Record;
+use crate::text::cut;
 use crate::time::{Now, Wall};
 
 /// A message that was parked.
@@ -75,7 +76,7 @@ impl Stream {
             ParkedCommand::Show(sequence) => self.show_parked(common, request, sequence).err(),
             ParkedCommand::Retry(sequence) => self.retry(common, request, sequence).err(),
             ParkedCommand::Discard { sequence, reason } => {
-                self.discard_parked(common, request, sequence, cut(reason)).err()
+                self.discard_parked(common, request, sequence, cut(reason, REASON_BYTES)).err()
             }
         };
         if let Some(refusal) = refusal {
@@ -412,7 +413,7 @@ pub(in crate::stream) fn decode_parked(
         writer_sequence: WriterSequence(number(head.number)?),
         bytes: payload_len as u64,
         attempts: head.attempts,
-        reason: cut(head.reason),
+        reason: cut(head.reason, REASON_BYTES),
         since: Wall(head.since),
         parked: Wall(head.parked),
     };
@@ -432,7 +433,7 @@ pub(in crate::stream) fn decode_failing(head: &[u8]) -> Decoded<Failure> {
         sequence: sequence(head.sequence)?,
         id: MessageId::from_slice(&head.id).ok_or(Malformed("a message id is not 16 bytes"))?,
         attempts: head.attempts,
-        reason: cut(head.reason),
+        reason: cut(head.reason, REASON_BYTES),
         since: Wall(head.since),
         resumed: number(head.resumed)?,
         durable: true,
