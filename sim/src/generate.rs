@@ -46,6 +46,19 @@ pub(crate) fn plan(seed: Seed) -> Plan {
     }
 }
 
+/// Whether a plan is about one thing: its faults bear names of these kinds.
+fn is_special(plan: &Plan) -> bool {
+    plan.faults.iter().any(|fault| matches!(fault.id >> 16, 48 | 56..=62))
+}
+
+/// The mesh is whole before anything becomes of it.
+fn whole_early(plan: &mut Plan) {
+    for node in &mut plan.nodes {
+        node.boots_at = node.boots_at.min(500 * MILLI);
+        node.joins_at = node.joins_at.min(SECOND);
+    }
+}
+
 fn general(seed: u64) -> Plan {
     let mut draws = Draws::new(seed, Purpose::Topology, 0, 0);
     let count = 2 + draws.weighted(&[15, 35, 20, 18, 12]);

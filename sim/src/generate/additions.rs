@@ -1,6 +1,7 @@
 //! Runs in which a node becomes a target of a stream that is open, and may be taken out again.
 
 use super::workload::handler;
+use super::{is_special, whole_early};
 use crate::event::{MILLI, SECOND};
 use crate::fault::{Fault, FaultKind, Trigger};
 use crate::plan::{Change, ChangePlan, CompletePlan, Plan, TargetPlan};
@@ -9,8 +10,6 @@ use crate::trouble::Trouble;
 
 /// So many of a hundred plans that have streams and somebody who is no end of them, of those that are not about something else.
 const PERCENT: u64 = 60;
-/// Faults of plans that are about one thing bear names of these kinds.
-const SPECIAL: std::ops::RangeInclusive<u64> = 56..=62;
 /// The names of the faults that only such runs have begin here.
 const KIND: u64 = 102;
 /// The numbers of handlers of targets that come later begin here.
@@ -19,7 +18,7 @@ const HANDLERS: usize = 1 << 12;
 /// Targets come to streams of some plans.
 pub(super) fn additions(plan: &mut Plan) {
     let draws = Draws::new(plan.seed, Purpose::Additions, 0, 0);
-    let special = plan.faults.iter().any(|fault| fault.id >> 16 == 48 || SPECIAL.contains(&(fault.id >> 16)));
+    let special = is_special(plan);
     let damaged = plan.faults.iter().any(|fault| fault.kind.damages());
     let other = !plan.departures.is_empty() || !plan.stops.is_empty() || !plan.rotations.is_empty();
     if !special && !damaged && !other {
@@ -41,10 +40,7 @@ pub(super) fn stage(plan: &mut Plan, mut draws: Draws) {
         return;
     }
     plan.beyond_repair = false;
-    for node in &mut plan.nodes {
-        node.boots_at = node.boots_at.min(500 * MILLI);
-        node.joins_at = node.joins_at.min(SECOND);
-    }
+    whole_early(plan);
     let stream = streams[draws.index(streams.len())];
     for publisher in &mut plan.streams[stream].publishers {
         publisher.starts_at = publisher.starts_at.min(draws.between(SECOND, 4 * SECOND));

@@ -1,18 +1,17 @@
 //! Members that go while everything else goes on: evicted by others, or leaving. The rest must hang together without them.
 
+use super::is_special;
 use crate::event::{MILLI, SECOND};
 use crate::plan::{DeparturePlan, Parting, Plan};
 use crate::random::{Draws, Purpose};
 
 /// One plan in so many has departures, of those that are not about something else.
 const ONE_IN: u64 = 6;
-/// Faults of plans that are about one thing bear names of these kinds.
-const SPECIAL: std::ops::RangeInclusive<u64> = 56..=62;
 
 /// Lets a member or two of some plans go.
 pub(super) fn departures(plan: &mut Plan) {
     let mut draws = Draws::new(plan.seed, Purpose::Departure, u64::MAX, 0);
-    let special = plan.faults.iter().any(|fault| fault.id >> 16 == 48 || SPECIAL.contains(&(fault.id >> 16)));
+    let special = is_special(plan);
     if plan.nodes.len() >= 3 && !special && draws.one_in(ONE_IN) {
         stage(plan, draws);
     }

@@ -1,5 +1,6 @@
 //! Runs in which streams are paused and resumed, one, all of a tenant, or all below a priority, and in which some are throttled.
 
+use super::{is_special, whole_early};
 use crate::event::{MILLI, SECOND, Time};
 use crate::fault::{Fault, FaultKind, Trigger};
 use crate::plan::{FlowPlan, PausePlan, Plan, RankPlan, ScopePlan, ThrottlePlan};
@@ -7,15 +8,13 @@ use crate::random::{Draws, Purpose};
 
 /// So many of a hundred plans that have streams, of those that are not about something that excludes it.
 const PERCENT: u64 = 30;
-/// Faults of plans that are about one thing bear names of these kinds.
-const SPECIAL: std::ops::RangeInclusive<u64> = 56..=62;
 /// The names of the faults that only such runs have begin here.
 const KIND: u64 = 130;
 
 /// Streams of some plans are paused.
 pub(super) fn flow(plan: &mut Plan) {
     let draws = Draws::new(plan.seed, Purpose::Flow, 0, 0);
-    let special = plan.faults.iter().any(|fault| fault.id >> 16 == 48 || SPECIAL.contains(&(fault.id >> 16)));
+    let special = is_special(plan);
     if !special && plan.rotations.is_empty() {
         stage(plan, draws);
     }
@@ -29,10 +28,7 @@ pub(super) fn stage(plan: &mut Plan, mut draws: Draws) {
         return;
     }
     plan.beyond_repair = false;
-    for node in &mut plan.nodes {
-        node.boots_at = node.boots_at.min(500 * MILLI);
-        node.joins_at = node.joins_at.min(SECOND);
-    }
+    whole_early(plan);
     plan.fault_phase = plan.fault_phase.max(draws.between(8 * SECOND, 14 * SECOND));
     let until = plan.fault_phase;
     for stream in &mut plan.streams {

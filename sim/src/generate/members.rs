@@ -1,5 +1,6 @@
 //! Runs in which a target is gone for good, as far as an operator knows, or is to go though it lives: it is taken out of a stream that goes on.
 
+use super::{is_special, whole_early};
 use crate::checker::Left;
 use crate::event::{MILLI, SECOND};
 use crate::fault::{Fault, FaultKind, Trigger};
@@ -8,8 +9,6 @@ use crate::random::{Draws, Purpose};
 
 /// So many of a hundred plans that have a stream with several targets, of those that are not about something else.
 const PERCENT: u64 = 80;
-/// Faults of plans that are about one thing bear names of these kinds.
-const SPECIAL: std::ops::RangeInclusive<u64> = 56..=62;
 /// The names of the faults that only such runs have begin here.
 const KIND: u64 = 101;
 /// Those of the faults by which a target is lost, and those by which ends are that stay.
@@ -24,7 +23,7 @@ const ENOUGH: usize = 5;
 /// Members of streams of some plans change.
 pub(super) fn members(plan: &mut Plan) {
     let mut draws = Draws::new(plan.seed, Purpose::Members, 0, 0);
-    let special = plan.faults.iter().any(|fault| fault.id >> 16 == 48 || SPECIAL.contains(&(fault.id >> 16)));
+    let special = is_special(plan);
     let damaged = plan.faults.iter().any(|fault| fault.kind.damages());
     let other = !plan.departures.is_empty() || !plan.stops.is_empty() || !plan.rotations.is_empty();
     if special || damaged || other || plan.seal.is_some() || !draws.percent(PERCENT) {
@@ -42,10 +41,7 @@ pub(super) fn stage(plan: &mut Plan, mut draws: Draws) {
     }
     plan.beyond_repair = false;
     plan.forsaken = None;
-    for node in &mut plan.nodes {
-        node.boots_at = node.boots_at.min(500 * MILLI);
-        node.joins_at = node.joins_at.min(SECOND);
-    }
+    whole_early(plan);
     let stream = several[draws.index(several.len())];
     for publisher in &mut plan.streams[stream].publishers {
         publisher.starts_at = publisher.starts_at.min(draws.between(SECOND, 4 * SECOND));

@@ -3,6 +3,7 @@
 
 use super::contest::link_all;
 use super::relays;
+use super::whole_early;
 use crate::event::{MILLI, SECOND};
 use crate::fault::{Condition, Fault, FaultKind, Moment, Trigger};
 use crate::plan::{ConfigPlan, ConfigWish, Plan, RecoveryPlan};
@@ -72,10 +73,7 @@ pub(super) fn plan(seed: u64) -> Plan {
 /// Everybody is a member early, and nothing else goes on.
 fn be_about_it(plan: &mut Plan, draws: &mut Draws) {
     link_all(plan, draws);
-    for node in &mut plan.nodes {
-        node.boots_at = node.boots_at.min(500 * MILLI);
-        node.joins_at = node.joins_at.min(SECOND);
-    }
+    whole_early(plan);
     plan.streams.clear();
     plan.registry.clear();
     plan.updates = None;

@@ -1,6 +1,7 @@
 //! Runs in which nodes are lost for good, as far as an operator knows: the source of streams, or two ends of one with several targets. The operator has those sealed
 //! that lost their quorum; then the lost come back.
 
+use super::{is_special, whole_early};
 use crate::event::{MILLI, SECOND};
 use crate::fault::{Fault, FaultKind, Trigger};
 use crate::plan::{CompletePlan, ConfigWish, Plan, SealPlan, VOTERS};
@@ -11,8 +12,6 @@ const ONE_IN: u64 = 8;
 /// The same for those of so many nodes that two may be lost and most are left of those who vote on the mesh.
 const ONE_IN_LARGER: u64 = 2;
 const ENOUGH: usize = 5;
-/// Faults of plans that are about one thing bear names of these kinds.
-const SPECIAL: std::ops::RangeInclusive<u64> = 56..=62;
 /// The names of the faults that only such runs have begin here.
 const KIND: u64 = 100;
 /// Those of the faults by which nodes are lost.
@@ -22,7 +21,7 @@ const LOST: u64 = 64;
 pub(super) fn seals(plan: &mut Plan) {
     let mut draws = Draws::new(plan.seed, Purpose::Seal, 0, 0);
     let one_in = if plan.nodes.len() < ENOUGH { ONE_IN } else { ONE_IN_LARGER };
-    let special = plan.faults.iter().any(|fault| fault.id >> 16 == 48 || SPECIAL.contains(&(fault.id >> 16)));
+    let special = is_special(plan);
     // What is lost with a disk has its own rules, and so has who never heals.
     let damaged = plan.faults.iter().any(|fault| fault.kind.damages());
     let other =
@@ -43,10 +42,7 @@ pub(super) fn stage(plan: &mut Plan, mut draws: Draws) {
         [node, ..] => (node, draws.index(plan.nodes.len())),
         [] => (plan.streams[stream].source, plan.streams[stream].target),
     };
-    for node in &mut plan.nodes {
-        node.boots_at = node.boots_at.min(500 * MILLI);
-        node.joins_at = node.joins_at.min(SECOND);
-    }
+    whole_early(plan);
     if lost.is_empty() {
         // Of several voters enough are left: there is nothing to seal.
         for stream in &mut plan.streams {

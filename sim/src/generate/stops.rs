@@ -1,5 +1,6 @@
 //! Members that take no part for a while, and where in the world nodes say that they are.
 
+use super::is_special;
 use crate::event::{MILLI, SECOND};
 use crate::fault::{Fault, FaultKind, Trigger};
 use crate::plan::{Plan, StopPlan};
@@ -7,8 +8,6 @@ use crate::random::{Draws, Purpose};
 
 /// One plan in so many has members that stop, of those that are not about something else.
 const ONE_IN: u64 = 5;
-/// Faults of plans that are about one thing bear names of these kinds.
-const SPECIAL: std::ops::RangeInclusive<u64> = 56..=62;
 /// The names of the faults that only plans with stops have begin here.
 const KIND: u64 = 92;
 
@@ -31,7 +30,7 @@ pub(super) fn regions(plan: &mut Plan) {
 /// A member or two of some plans stop, and are started again.
 pub(super) fn stops(plan: &mut Plan) {
     let mut draws = Draws::new(plan.seed, Purpose::Stop, 0, 0);
-    let special = plan.faults.iter().any(|fault| fault.id >> 16 == 48 || SPECIAL.contains(&(fault.id >> 16)));
+    let special = is_special(plan);
     if special || plan.recovery.is_some() || !draws.one_in(ONE_IN) {
         return;
     }
