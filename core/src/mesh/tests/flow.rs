@@ -70,15 +70,7 @@ impl World {
 
     /// A start of a host that has heard of nobody yet.
     fn alone(&mut self, host: usize) -> Mesh {
-        let (config, own) = (self.hosts[host].config.clone(), self.id(host));
-        let mut mesh = self.start(&config, own);
-        let mut records: Vec<_> = self.hosts[host].disk.clone().into_iter().collect();
-        records.sort_by_key(|(_, (order, _))| *order);
-        for ((space, id, slot), (_, head)) in records {
-            let key = Key { owner: Owner::Mesh, space, id, slot };
-            mesh.restore(&key, slot, &head, 0).unwrap();
-        }
-        mesh.restored(self.now);
+        let mesh = self.begun_anew(host);
         mesh.check_invariants(Level::Full);
         mesh
     }

@@ -287,6 +287,20 @@ impl World {
         mesh
     }
 
+    /// A start of a host with what is on its disk.
+    fn begun_anew(&mut self, host: usize) -> Mesh {
+        let (config, own) = (self.hosts[host].config.clone(), self.id(host));
+        let mut mesh = self.start(&config, own);
+        let mut records: Vec<_> = self.hosts[host].disk.clone().into_iter().collect();
+        records.sort_by_key(|(_, (order, _))| *order);
+        for ((space, id, slot), (_, head)) in records {
+            let key = Key { owner: Owner::Mesh, space, id, slot };
+            mesh.restore(&key, slot, &head, 0).unwrap();
+        }
+        mesh.restored(self.now);
+        mesh
+    }
+
     /// Ends the host's life and begins another from its disk.
     pub(super) fn restart(&mut self, host: usize) {
         self.inbox.retain(|(to, _)| *to != host);
@@ -297,16 +311,7 @@ impl World {
             self.lanes.remove(&lane);
             self.inbox.push_back((other, Input::JoinLaneDown { lane }));
         }
-        let config = self.hosts[host].config.clone();
-        let own = self.id(host);
-        let mut mesh = self.start(&config, own);
-        let mut records: Vec<_> = self.hosts[host].disk.clone().into_iter().collect();
-        records.sort_by_key(|(_, (order, _))| *order);
-        for ((space, id, slot), (_, head)) in records {
-            let key = Key { owner: Owner::Mesh, space, id, slot };
-            mesh.restore(&key, slot, &head, 0).unwrap();
-        }
-        mesh.restored(self.now);
+        let mesh = self.begun_anew(host);
         let entry = &mut self.hosts[host];
         entry.applied = mesh.applied_index().0 as usize;
         entry.mesh = mesh;
