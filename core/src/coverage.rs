@@ -465,6 +465,7 @@ marks! {
         CopyOutdated: "a copied log was behind what was there";
         ProposalRefused: "a proposal was not taken by its group";
         FormedForNothing: "the log had all of a batch before it was formed";
+        KnownMembersAsked: "who started anew asked members that its log does not name, or waited for some no longer that it does";
         OnlyVoterHeardOut: "an only voter let somebody else ask for votes before it led again";
         LeaderHeardOut: "an only voter did not follow a leader that contradicts it, and let it show what it has decided";
         FormerLifeShutOut: "what an only voter led in a former life came in behind the answer to its present one";
@@ -500,7 +501,7 @@ marks! {
         DescriptorOutOfOrder: "a descriptor stood in the log before the one it follows";
         FlightFull: "as much was under way to a target as may be";
         PositionForeign: "a handler stood above the end of its stream";
-        WindowBytesFull: "a handler had as many bytes as it may";
+        WindowBytesFull: "a handler, or a replay, had as many bytes as it may";
         HeldGaveWay: "bytes held for later gave way to bytes needed first";
         SessionForgotten: "a source started anew below a session of which bytes had come";
         BytesNotWhatTheyAreCalled: "bytes came that are not what they are called";

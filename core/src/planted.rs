@@ -199,6 +199,8 @@ bugs! {
             "a log that is cut keeps the configuration of its former base beside the new one";
         OnlyVoterAsksNobody = "only-voter-asks-nobody":
             "the only voter leads again at once, without asking its learners (rule C3)";
+        KnownMembersNotAsked = "known-members-not-asked":
+            "who starts anew asks whom its log names, and not those who are recorded to have come since (rule C3)";
         NewcomerToldAtOnce = "newcomer-told-at-once":
             "an only voter tells a newcomer what nobody else knows yet, and nobody else can name it (rule C3)";
         ListNotCompared = "list-not-compared":

@@ -506,6 +506,9 @@ impl Node {
             O::Voting { instance, nodes } => {
                 self.groups.handle(now, raft::Input::Voting { group: instance.into(), nodes });
             }
+            O::Known { instance, members, out } => {
+                self.groups.handle(now, raft::Input::Known { group: instance.into(), members, out });
+            }
             O::Conform { instance, voters, out, learners } => {
                 let group = instance.into();
                 self.groups.handle(now, raft::Input::Conform { group, voters, out, learners });

@@ -225,18 +225,21 @@ impl Group {
         true
     }
 
-    fn maybe_verified(&mut self, context: &mut Context<'_>) {
+    pub(super) fn maybe_verified(&mut self, context: &mut Context<'_>) {
         let Standing::Verifying(verifying) = &self.standing else { return };
         let answered = &verifying.answered;
         let (own, configuration) = (context.own, self.log.configuration());
+        let heard = |member: Member| member.node == own || answered.contains(&member.node);
+        let mut voters = configuration.voters.iter().chain(&configuration.outgoing);
+        // One of them may know of a place that the others never heard of.
+        let all = || self.others(own).iter().all(|node| answered.contains(node));
         let enough = if self.is_only_voter(own) {
-            // One of them may know of a place that the others never heard of.
-            configuration.learners.iter().all(|member| answered.contains(&member.node))
+            all()
         } else if verifying.by_all {
-            let mut voters = configuration.voters.iter().chain(&configuration.outgoing);
-            voters.all(|m| m.node == own || answered.contains(&m.node))
+            voters.all(|member| heard(*member) || self.is_known_out(member.node))
         } else {
-            carried(configuration, |m| m.node == own || answered.contains(&m.node), context.planted)
+            let passed = voters.any(|member| self.is_known_out(member.node));
+            carried(configuration, heard, context.planted) || passed && all()
         };
         if enough {
             sometimes!(RestartVerified);

@@ -359,6 +359,16 @@ impl Group {
         self.ask_for_copy(context, from);
     }
 
+    /// Some of those from whom it copies are out for good.
+    pub(super) fn copies_from_fewer(&mut self, context: &mut Context<'_>) {
+        if let Standing::Copying(copying) = &mut self.standing
+            && let Some(known) = &self.known
+        {
+            copying.behind.retain(|&node| !known.is_out(node));
+        }
+        self.consider_copied(context);
+    }
+
     /// Whether enough others were heard to go on. Those who may have decided something together with this replica must be among them; of those
     /// whom it told only, the control group does without whoever stays silent; but not without one that said that it holds more.
     fn consider_copied(&mut self, context: &mut Context<'_>) {

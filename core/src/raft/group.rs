@@ -1,13 +1,13 @@
 //! One replica of one group: its state, and which of its ideas a message concerns.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::num::NonZeroU64;
 
 use super::context::Context;
 use super::force::Fence;
+use super::known::Known;
 use super::log::Log;
 use super::message::{Body, Mark, Message, Place};
 use super::neighbours::Listing;
@@ -135,6 +135,8 @@ pub(super) struct Group {
     pub(super) ask_at: Option<At>,
     /// How often that was put off for longer.
     pub(super) asked: u8,
+    /// What the owner knows of the members beside what the log says.
+    pub(super) known: Option<Box<Known>>,
     /// Until when every other member's word is waited for, in the control group (rule C3).
     pub(super) patience: Option<At>,
     /// A state that comes in chunks, or was offered to the owner.
@@ -207,6 +209,7 @@ impl Group {
             attempts: 0,
             heard_out_at: None,
             ask_at: None,
+            known: None,
             asked: 0,
             patience: None,
             receiving: None,
@@ -308,12 +311,6 @@ impl Group {
     /// The other node that is taken to lead.
     pub(super) fn followed(&self) -> Option<NodeId> {
         matches!(self.role, Role::Follower { led: true }).then_some(self.last_leader.node)
-    }
-
-    /// Other members' nodes, each once.
-    pub(super) fn others(&self, own: NodeId) -> Vec<NodeId> {
-        let nodes: BTreeSet<NodeId> = self.log.configuration().members().map(|member| member.node).collect();
-        nodes.into_iter().filter(|&node| node != own).collect()
     }
 
     /// The replica that the configuration knows on `node`.

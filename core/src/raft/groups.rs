@@ -269,6 +269,9 @@ impl Groups {
             Input::Voting { group, nodes } => {
                 self.with(now, group, |group, context| group.expect_voters(context, &nodes));
             }
+            Input::Known { group, members, out } => {
+                self.with(now, group, |group, context| group.known(context, members, out));
+            }
             Input::Conform { group, voters, out, learners } => {
                 self.with(now, group, |group, context| group.conform(context, &voters, &out, &learners));
             }

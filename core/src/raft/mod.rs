@@ -65,6 +65,7 @@ mod groups;
 mod hand_over;
 mod idle;
 mod introduction;
+mod known;
 mod log;
 mod members;
 mod memory;
@@ -395,6 +396,16 @@ pub enum Input {
         group: GroupId,
         /// On which nodes.
         nodes: Vec<NodeId>,
+    },
+    /// Who is a member, and who is out for good, by what the owner knows from elsewhere than the log: a disk that was rolled back may hold one from before they came
+    /// and went (rule C3).
+    Known {
+        /// Which group.
+        group: GroupId,
+        /// On which nodes its members are.
+        members: Vec<NodeId>,
+        /// Who was one.
+        out: Vec<NodeId>,
     },
     /// Who is out of the group by the owner's word, and who votes in it; nobody, if it makes no difference. Said again until it is answered by
     /// [`Output::Conforms`].

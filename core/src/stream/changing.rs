@@ -149,7 +149,7 @@ impl Stream {
     /// The control group told how the members are to change, or did.
     fn members(&mut self, common: &mut Common, now: Now, members: StreamMembers) {
         let known = self.changing.as_ref().map(|changing| changing.change.number);
-        self.recorded(&members);
+        self.recorded(common, &members);
         if members.change.as_ref().map(|change| change.number) != known {
             let catching_up = CatchingUp::default();
             self.changing =

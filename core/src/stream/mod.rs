@@ -591,6 +591,15 @@ pub enum Output {
         /// Who.
         nodes: Vec<NodeId>,
     },
+    /// The control group recorded who is a member of a stream by now, and who is out for good.
+    Known {
+        /// In the group of this stream.
+        instance: StreamInstance,
+        /// Who is.
+        members: Vec<NodeId>,
+        /// Who was.
+        out: Vec<NodeId>,
+    },
     /// This node leads: its group is to be without these, and these are to vote in it. Said again until it is answered by [`Input::Conforms`].
     Conform {
         /// The group of this stream.

@@ -31,13 +31,18 @@ pub(super) struct Recorded {
 
 impl Stream {
     /// The control group told what it recorded.
-    pub(super) fn recorded(&mut self, members: &StreamMembers) {
+    pub(super) fn recorded(&mut self, common: &mut Common, members: &StreamMembers) {
         let out: Vec<NodeId> = members.out.iter().map(|out| out.node).collect();
         let added = members.added.iter().filter(|added| !out.contains(&added.node));
         let added: Vec<(NodeId, Sequence)> =
             added.filter_map(|added| Some((added.node, added.first?))).collect();
         let proposed = self.recorded.as_ref().is_some_and(|recorded| recorded.proposed);
         let any = !out.is_empty() || !added.is_empty();
+        if any {
+            let members = self.opened.members().chain(added.iter().map(|(node, _)| *node));
+            let members = members.filter(|node| !out.contains(node)).collect();
+            common.emit(Output::Known { instance: self.instance, members, out: out.clone() });
+        }
         self.recorded = any.then(|| Box::new(Recorded { added, out, proposed }));
     }
 

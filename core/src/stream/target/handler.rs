@@ -327,8 +327,7 @@ impl Stream {
         let filled = handler
             .hands
             .fill(kept, &payload, (next, deliverable), most, |sequence| self.is_parked(sequence));
-        let Some(Filled { messages, weight, behind: sequence, full }) = filled else { return false };
-        rare!(WindowBytesFull, full);
+        let Some(Filled { messages, weight, behind: sequence }) = filled else { return false };
         if messages.is_empty() {
             return false;
         }

@@ -8,6 +8,7 @@ use super::super::store::Kept;
 use crate::id::Sequence;
 use crate::node::output::Delivered;
 use crate::payload::Payload;
+use crate::rare;
 
 /// What a handler, or a replay, has in hand.
 #[derive(Clone, Debug, Default)]
@@ -33,8 +34,6 @@ pub(super) struct Filled {
     pub(super) weight: u64,
     /// The sequence behind the last of them.
     pub(super) behind: Sequence,
-    /// There would have been another one, but for its weight.
-    pub(super) full: bool,
 }
 
 impl Hands {
@@ -48,7 +47,7 @@ impl Hands {
         (room, bytes): (u64, u64),
         stops: impl Fn(Sequence) -> bool,
     ) -> Option<Filled> {
-        let mut filled = Filled { messages: Vec::new(), weight: 0, behind: next, full: false };
+        let mut filled = Filled { messages: Vec::new(), weight: 0, behind: next };
         for at in kept.batch.messages().skip((next.0 - kept.first.0) as usize) {
             let sequence = filled.behind;
             let count = filled.messages.len() as u64;
@@ -57,7 +56,7 @@ impl Hands {
             }
             let (more, before) = (at.length as u64 + MESSAGE_OVERHEAD, self.bytes + filled.weight);
             if before > 0 && before + more > bytes {
-                filled.full = true;
+                rare!(WindowBytesFull);
                 break;
             }
             filled.weight += more;

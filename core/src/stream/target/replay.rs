@@ -276,7 +276,7 @@ impl Stream {
         let Some(kept) = self.store.get(slot) else { return Handed::Nothing };
         let Some(replay) = self.replay_of(token) else { return Handed::Nothing };
         let filled = replay.hands.fill(kept, &payload, bounds, (room, common.config.replay_bytes), |_| false);
-        let Some(Filled { messages, weight, behind: sequence, .. }) = filled else { return Handed::Nothing };
+        let Some(Filled { messages, weight, behind: sequence }) = filled else { return Handed::Nothing };
         if messages.is_empty() {
             return Handed::Nothing;
         }

@@ -285,7 +285,7 @@ impl World {
             Output::Settled { sequence, .. } => self.settled.push(sequence),
             Output::Contradicted { .. } => drop(self.contradicted.insert(which)),
             Output::Resign { .. } => drop(self.resigned.insert(which)),
-            Output::Forget(_) | Output::OfferAgain { .. } | Output::Voting { .. } => {}
+            Output::Forget(_) | Output::OfferAgain { .. } | Output::Voting { .. } | Output::Known { .. } => {}
             Output::Compact { upto, .. } => member.base = upto.0 as usize,
             Output::Event(Event::ParkedDropped { count, .. }) => self.parked_dropped += count,
             Output::Installed { taken, .. } => self.installed.push(taken),

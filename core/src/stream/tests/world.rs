@@ -472,7 +472,7 @@ impl World {
             }
             Output::Failed { failed, .. } => self.failed.push(failed),
             Output::Event(event) => self.events.push(event),
-            Output::Resign { .. } | Output::Voting { .. } => {}
+            Output::Resign { .. } | Output::Voting { .. } | Output::Known { .. } => {}
             // Of two members only one ever leads.
             Output::Lead { .. }
             | Output::Unanswered { .. }
