@@ -501,6 +501,7 @@ marks! {
         DescriptorOutOfOrder: "a descriptor stood in the log before the one it follows";
         FlightFull: "as much was under way to a target as may be";
         PositionForeign: "a handler stood above the end of its stream";
+        OutboxOnDiskFull: "a source had as many bytes on disk for those who are behind as it may";
         WindowBytesFull: "a handler, or a replay, had as many bytes as it may";
         HeldGaveWay: "bytes held for later gave way to bytes needed first";
         SessionForgotten: "a source started anew below a session of which bytes had come";

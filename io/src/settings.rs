@@ -26,6 +26,10 @@ pub struct Settings {
     pub reserve_bytes: u64,
     /// Bytes that the logs of consensus groups may take in memory; see [`wattle_core::raft::Config::log_bytes`].
     pub log_memory: u64,
+    /// Bytes of one stream's messages that a source keeps on disk until all targets have processed them; see [`wattle_core::stream::Config::outbox_bytes`].
+    pub outbox_bytes: u64,
+    /// Memory that the index of them may take; see [`wattle_core::stream::Config::outbox_memory`].
+    pub outbox_memory: u64,
     /// Whether an operator says that no other copy of the data directory runs or will. Counts only for a node that was found to exist twice.
     pub only_copy: bool,
     /// Bounds on connections.
@@ -47,6 +51,8 @@ impl Settings {
             space_limit: None,
             reserve_bytes: 64 << 20,
             log_memory: 64 << 20,
+            outbox_bytes: 1 << 30,
+            outbox_memory: 64 << 20,
             only_copy: false,
             limits: Limits::default(),
         }

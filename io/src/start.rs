@@ -195,6 +195,8 @@ fn config(settings: &Settings, keys: &NodeKeys, listening: &[SocketAddr]) -> Con
     config.journal.rows_may_tear = true;
     config.journal.slack_bytes = JOURNAL_SLACK;
     config.raft.log_bytes = settings.log_memory;
+    (config.stream.outbox_bytes, config.stream.outbox_memory) =
+        (settings.outbox_bytes, settings.outbox_memory);
     config.mesh.only_copy = settings.only_copy;
     config.mesh.region.clone_from(&settings.region);
     config

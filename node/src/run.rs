@@ -88,6 +88,8 @@ fn for_io(settings: &Settings, only_copy: bool) -> wattle_io::Settings {
         space_limit: settings.space_limit,
         reserve_bytes: settings.reserve_bytes,
         log_memory: settings.log_memory,
+        outbox_bytes: settings.outbox_bytes,
+        outbox_memory: settings.outbox_memory,
         region: settings.region.clone(),
         only_copy,
         ..wattle_io::Settings::new(&settings.data_dir)

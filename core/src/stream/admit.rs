@@ -65,9 +65,7 @@ impl Stream {
                 return Admission::Waits;
             }
             let slot = self.keep(common, first, batch, payload, false);
-            if let Some(kept) = self.store.get_mut(slot) {
-                kept.durable = true;
-            }
+            self.store.written(slot);
             self.target.unsaid = true;
             return Admission::Passes;
         }

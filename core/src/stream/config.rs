@@ -11,9 +11,11 @@ pub struct Config {
     pub batch_bytes: usize,
     /// Bytes of one message, at most.
     pub message_bytes: usize,
-    /// Bytes a source keeps per stream until they are released, and the memory that goes with them: over a kilobyte per batch, so that
-    /// small messages written one at a time fill it sooner. A longer absence of the target fits into more.
+    /// Bytes of messages a source keeps per stream until they are released, on disk. A longer absence of a target fits into more.
     pub outbox_bytes: u64,
+    /// Memory that goes with them, per stream: what is not on disk yet, and the index, over a kilobyte per batch and 32 bytes per message, so that small messages
+    /// written one at a time fill it sooner than `outbox_bytes`. The other members have as much of the index.
+    pub outbox_memory: u64,
     /// Bytes of messages of several parts, per stream: one such message at most, and all that are staged or not yet released together. They lie on
     /// disk, not in memory.
     pub whole_bytes: u64,
@@ -99,7 +101,8 @@ impl Default for Config {
             batch_messages: 1024,
             batch_bytes: 256 << 10,
             message_bytes: 1 << 20,
-            outbox_bytes: 64 << 20,
+            outbox_bytes: 1 << 30,
+            outbox_memory: 64 << 20,
             whole_bytes: 4 << 30,
             part_bytes: 256 << 10,
             uploads: 64,

@@ -286,7 +286,12 @@ impl Stream {
         let Some(Keeping { history, .. }) = self.keeping.as_deref() else { return 0 };
         let (ends, batches) = self.history_ends();
         let besides = (ends.0 - self.floor.applied.0).saturating_sub(batches);
-        history.weight - (history.payload - history.part_bytes) + besides * ENTRY_OVERHEAD
+        history.weight - self.history_stored() + besides * ENTRY_OVERHEAD
+    }
+
+    /// Bytes of payloads, parts aside, that are kept for their own sake.
+    pub(super) fn history_stored(&self) -> u64 {
+        self.keeping.as_ref().map_or(0, |keeping| keeping.history.payload - keeping.history.part_bytes)
     }
 
     /// What everybody has processed by now is history.

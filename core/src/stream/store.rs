@@ -85,6 +85,11 @@ impl Kept {
     pub(super) fn last(&self) -> Sequence {
         Sequence((self.first.0 + self.batch.live()).saturating_sub(1))
     }
+
+    /// Bytes of its payload that are on disk, and not those of a part.
+    fn stored_bytes(&self) -> u64 {
+        if self.durable { self.batch.bytes() - self.batch.part_bytes() } else { 0 }
+    }
 }
 
 /// All batches a member keeps of one stream.
@@ -105,6 +110,8 @@ pub(super) struct Store {
     bytes: u64,
     /// Bytes of parts: they are on disk, and count by themselves.
     part_bytes: u64,
+    /// Bytes of other payloads that are on disk: what is not at hand of them is loaded.
+    stored: u64,
 }
 
 impl Store {
@@ -128,6 +135,11 @@ impl Store {
     /// Bytes of all batches that are parts.
     pub(super) fn part_bytes(&self) -> u64 {
         self.part_bytes
+    }
+
+    /// Bytes of payloads that are on disk alone, those of parts aside.
+    pub(super) fn stored_bytes(&self) -> u64 {
+        self.stored
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Kept)> + '_ {
@@ -160,6 +172,7 @@ impl Store {
         self.skip_slots(slot + 1);
         self.bytes += kept.batch.weight();
         self.part_bytes += kept.batch.part_bytes();
+        self.stored += kept.stored_bytes();
         self.by_identity.insert(kept.batch.identity, slot);
         if kept.own {
             self.outbox.push_back(slot);
@@ -168,6 +181,15 @@ impl Store {
         }
         self.index(slot, &kept.batch);
         self.kept.insert(slot, Box::new(kept));
+    }
+
+    /// The record of a batch is durable.
+    pub(super) fn written(&mut self, slot: u64) {
+        if let Some(kept) = self.kept.get_mut(&slot) {
+            self.stored -= kept.stored_bytes();
+            kept.durable = true;
+            self.stored += kept.stored_bytes();
+        }
     }
 
     /// Puts another reading of the same batch in place: other messages of it are void. Returns who waited by the reading before, if it
@@ -205,6 +227,7 @@ impl Store {
         let kept = self.kept.remove(&slot)?;
         self.bytes -= kept.batch.weight();
         self.part_bytes -= kept.batch.part_bytes();
+        self.stored -= kept.stored_bytes();
         self.by_identity.remove(&kept.batch.identity);
         self.unindex(slot, &kept.batch);
         if kept.taken.is_some() {
@@ -256,6 +279,8 @@ impl Store {
         assert_eq!(bytes, self.bytes, "S3: the bytes of the batches kept are miscounted");
         let parts: u64 = self.kept.values().map(|kept| kept.batch.part_bytes()).sum();
         assert_eq!(parts, self.part_bytes, "S24: the bytes of parts are miscounted");
+        let stored: u64 = self.kept.values().map(|kept| kept.stored_bytes()).sum();
+        assert_eq!(stored, self.stored, "S3: the bytes on disk are miscounted");
         let parts = self.taken.len() + self.pending.len() + self.outbox.len();
         assert_eq!(parts, self.kept.len(), "S3: a batch is kept under two headings, or under none");
     }

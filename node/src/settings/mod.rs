@@ -33,6 +33,8 @@ allow_plaintext = false       # whether that may be another address than loopbac
 reserve_bytes = "64 MiB"      # kept free, so that what was accepted can drain when the disk is full
 # space_limit = "10 GiB"      # how much the node may store; all the disk gives unless given
 log_memory = "64 MiB"         # of what is decided, and perhaps owed to members that are away, so much is kept in memory; the rest is read
+outbox_bytes = "1 GiB"        # of messages of one stream that a target has yet to process; when a source has so many on its disk, publishers are refused
+outbox_memory = "64 MiB"      # and so much memory for the index of them: over a kilobyte per request, and 32 bytes per message
 # [[handler]]                 # what this node itself does with the messages of a stream that ends here; one for each such stream, in the file only
 # stream = "words"            # which stream
 # kind = "store"              # keeps them in a file of its own, which `wattle stream stored words` reads
@@ -65,6 +67,12 @@ pub const RESERVE_BYTES: u64 = 64 << 20;
 /// Bytes of logs in memory unless told otherwise.
 pub const LOG_MEMORY: u64 = 64 << 20;
 
+/// Bytes of one stream's messages that a source keeps for targets that are behind, unless told otherwise.
+pub const OUTBOX_BYTES: u64 = 1 << 30;
+
+/// Bytes of memory for the index of these, unless told otherwise.
+pub const OUTBOX_MEMORY: u64 = 64 << 20;
+
 /// Everything `wattle run` can be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -90,6 +98,10 @@ pub struct Settings {
     pub space_limit: Option<u64>,
     /// `storage.log_memory`: how much of the logs of consensus groups is kept in memory; what lags behind that is read from the disk.
     pub log_memory: u64,
+    /// `storage.outbox_bytes`: how many bytes of one stream's messages are kept on disk for targets that have yet to process them.
+    pub outbox_bytes: u64,
+    /// `storage.outbox_memory`: how much memory the index of them may take.
+    pub outbox_memory: u64,
     /// Each `[[handler]]`: what the node itself does with the messages of streams that end at it.
     pub handlers: Vec<HandlerSettings>,
 }
@@ -110,6 +122,8 @@ impl Settings {
             reserve_bytes: RESERVE_BYTES,
             space_limit: None,
             log_memory: LOG_MEMORY,
+            outbox_bytes: OUTBOX_BYTES,
+            outbox_memory: OUTBOX_MEMORY,
             handlers: Vec::new(),
         }
     }
@@ -208,7 +222,7 @@ pub(crate) enum Value {
 }
 
 /// Section, key, how it is set.
-pub(crate) const KEYS: [(&str, &str, Set); 11] = [
+pub(crate) const KEYS: [(&str, &str, Set); 13] = [
     ("node", "name", |settings, value| {
         settings.name = Some(value.text()?);
         Ok(())
@@ -256,6 +270,14 @@ pub(crate) const KEYS: [(&str, &str, Set); 11] = [
     }),
     ("storage", "log_memory", |settings, value| {
         settings.log_memory = value.bytes()?;
+        Ok(())
+    }),
+    ("storage", "outbox_bytes", |settings, value| {
+        settings.outbox_bytes = value.bytes()?;
+        Ok(())
+    }),
+    ("storage", "outbox_memory", |settings, value| {
+        settings.outbox_memory = value.bytes()?;
         Ok(())
     }),
 ];

@@ -31,6 +31,8 @@ fn every_key_reaches_its_field() {
         reserve_bytes = "1 MiB"
         space_limit = 1_000_000
         log_memory = "2 MiB"
+        outbox_bytes = "3 MiB"
+        outbox_memory = "4 MiB"
     "#;
     let expected = Settings {
         name: Some("a".into()),
@@ -44,6 +46,8 @@ fn every_key_reaches_its_field() {
         reserve_bytes: 1 << 20,
         space_limit: Some(1_000_000),
         log_memory: 2 << 20,
+        outbox_bytes: 3 << 20,
+        outbox_memory: 4 << 20,
         handlers: Vec::new(),
     };
     assert_eq!(read(text, &[]).unwrap(), expected);
@@ -59,6 +63,8 @@ fn every_key_reaches_its_field() {
         ("WATTLE_STORAGE_RESERVE_BYTES", "1MiB"),
         ("WATTLE_STORAGE_SPACE_LIMIT", "1000000"),
         ("WATTLE_STORAGE_LOG_MEMORY", "2097152"),
+        ("WATTLE_STORAGE_OUTBOX_BYTES", "3MiB"),
+        ("WATTLE_STORAGE_OUTBOX_MEMORY", "4MiB"),
     ];
     assert_eq!(environment.len(), KEYS.len(), "every key has its variable");
     assert_eq!(read("", &environment).unwrap(), expected);

@@ -10,8 +10,10 @@ use wattle_proto::api::{Level, PublishRequest, StreamPolicy, publish_response};
 use super::common::Data;
 use super::{Node, asked, common, handle, message};
 
-/// Messages a second, each in a request of its own.
+/// Messages a second.
 const PACE: u64 = 1_000;
+/// Messages in a request.
+const BATCH: u64 = 50;
 
 /// How long it took from when a message was due until it was told completed, sorted.
 struct Latencies(Vec<Duration>);
@@ -22,20 +24,22 @@ impl Latencies {
     }
 }
 
-/// Publishes so many messages behind `before` at an even pace, whatever becomes of those before, and waits until all are completed.
+/// Publishes so many messages behind `before`, [`BATCH`] at once and at an even pace, whatever becomes of those before, and waits until all are completed.
 async fn paced(mut source: Data, before: u64, messages: u64) -> Latencies {
     let start = Instant::now();
-    let due =
-        move |number: u64| start + Duration::from_secs(1).mul_f64((number - before) as f64 / PACE as f64);
+    let due = move |number: u64| {
+        let batch = (number - before - 1) / BATCH;
+        start + Duration::from_secs(1).mul_f64((batch * BATCH) as f64 / PACE as f64)
+    };
     let (requests, stream) = mpsc::channel(1024);
     let sender = tokio::spawn(async move {
-        for number in before + 1..=before + messages {
-            tokio::time::sleep_until(due(number).into()).await;
+        for first in (before + 1..=before + messages).step_by(BATCH as usize) {
+            tokio::time::sleep_until(due(first).into()).await;
             let request = PublishRequest {
                 stream: "words".into(),
                 writer: Bytes::from_static(&[7; 16]),
-                first: number,
-                messages: vec![message(number)],
+                first,
+                messages: (first..first + BATCH).map(message).collect(),
                 wait: Level::Completed.into(),
                 ..PublishRequest::default()
             };

@@ -131,9 +131,12 @@ impl Stream {
         self.full(common, more)
     }
 
-    /// Why so much more cannot be kept in memory until it is released.
+    /// Why so much more cannot be kept until it is released: it is in memory until it is on disk, and what goes with it stays there.
     pub(super) fn full(&self, common: &Common, more: u64) -> Option<Refusal> {
-        let full = self.kept_bytes(common) + self.source.unformed + more > common.config.outbox_bytes;
+        let coming = self.source.unformed + more;
+        let (memory, disk) = (self.kept_memory(common) + coming, self.kept_stored() + coming);
+        rare!(OutboxOnDiskFull, disk > common.config.outbox_bytes);
+        let full = memory > common.config.outbox_memory || disk > common.config.outbox_bytes;
         full.then(|| self.backpressure(common))
     }
 
@@ -145,16 +148,21 @@ impl Stream {
         }
     }
 
-    /// What is kept until it is released: batches, and what the log holds besides. Where a target is behind the policy that is what the others complete,
-    /// message by message perhaps, and at every member.
-    pub(in crate::stream) fn kept_bytes(&self, common: &Common) -> u64 {
+    /// Bytes of payloads on disk that are kept until they are released.
+    fn kept_stored(&self) -> u64 {
+        // What is kept for its own sake holds up nobody. Some of that may not be known to be on disk here: the log brought it back.
+        self.store.stored_bytes().saturating_sub(self.history_stored())
+    }
+
+    /// Memory that goes with what is kept until it is released: with batches, and with what the log holds besides. Where a target is behind the policy that is what the
+    /// others complete, message by message perhaps, and at every member.
+    pub(in crate::stream) fn kept_memory(&self, common: &Common) -> u64 {
         let slow = self.past_all() < self.head.completed;
-        // What is kept for its own sake holds up nobody.
         let ((history, _), (ends, batches)) = (self.history_weight(), self.history_ends());
         let entries = self.head.applied.0 - ends.0;
         let besides = entries.saturating_sub((self.store.taken.len() as u64).saturating_sub(batches));
         let counted = slow && !common.planted.has(Bug::CompletionsUncounted);
-        self.store.bytes() - history + if counted { besides * ENTRY_OVERHEAD } else { 0 }
+        self.store.bytes() - history - self.kept_stored() + if counted { besides * ENTRY_OVERHEAD } else { 0 }
     }
 
     /// What every target is known to have processed.
@@ -361,14 +369,11 @@ impl Stream {
 
     /// A batch is durable, and so are the parts in front of it if it is the last of a message: that is `accepted`.
     pub(in crate::stream) fn accepted(&mut self, common: &mut Common, now: Now, slot: u64) {
-        let Some(kept) = self.store.get_mut(slot) else { return };
-        kept.durable = true;
+        let Some(kept) = self.store.get(slot) else { return };
         let last = kept.last();
         let parts = kept.origin.map_or(1, |(_, part)| part);
-        for before in slot.saturating_sub(parts - 1)..slot {
-            if let Some(kept) = self.store.get_mut(before) {
-                kept.durable = true;
-            }
+        for durable in slot.saturating_sub(parts - 1)..=slot {
+            self.store.written(durable);
         }
         self.source.accepted = self.source.accepted.max(last);
         self.report(common, slot);

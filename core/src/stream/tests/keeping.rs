@@ -133,7 +133,7 @@ fn a_start_knows_how_old_everything_is_and_the_time_only_grows() {
 
 #[test]
 fn what_is_kept_for_its_own_sake_holds_up_no_publisher() {
-    let mut world = keeps(messages(1_000_000), |config| config.outbox_bytes = 32 << 10);
+    let mut world = keeps(messages(1_000_000), |config| config.outbox_memory = 32 << 10);
     publish(&mut world, 1, 200);
     let status = world.status(SOURCE);
     assert_eq!((status.accepted, status.kept.first), (Sequence(200), Sequence(1)));

@@ -159,29 +159,40 @@ fn bytes_that_do_not_get_through_are_sent_less_and_less_though_all_else_does() {
     assert!((5..=25).contains(&copies), "sent {copies} times");
 }
 
-#[test]
-fn small_messages_written_one_at_a_time_fill_an_outbox_by_the_memory_they_take() {
-    let mut world = World::new(17);
-    world.config.outbox_bytes = 200_000;
+/// How many messages of so many bytes, written one at a time, an outbox takes without its target.
+fn fill(world: &mut World, bytes: usize) -> u64 {
     world.start(SOURCE);
-    let mut accepted = 0;
-    loop {
+    for number in 1..1_000 {
         let request = world.request();
-        let (stream, first) = (NAME.into(), WriterSequence(accepted + 1));
-        let (messages, wait) = ([Bytes::from_static(b"x")].into(), Waited::Accepted);
+        let (stream, first) = (NAME.into(), WriterSequence(number));
+        let (messages, wait) = ([alloc::vec![b'x'; bytes].into()].into(), Waited::Accepted);
         world.give(SOURCE, Input::Publish { request, stream, writer: WriterId(1), first, messages, wait });
         world.run(time::Span::millis(20));
         if matches!(world.answers(request).last(), Some(Err(Refusal::Backpressure { .. }))) {
-            break;
+            return number - 1;
         }
-        accepted += 1;
-        assert!(accepted < 1_000, "never full");
     }
+    panic!("never full");
+}
+
+#[test]
+fn small_messages_written_one_at_a_time_fill_an_outbox_by_the_memory_they_take() {
+    let mut world = World::new(17);
+    world.config.outbox_memory = 200_000;
+    let accepted = fill(&mut world, 1);
     assert!(
         (80..=200).contains(&accepted),
         "{accepted} batches of a byte, each of which takes over a thousand"
     );
     assert!(world.status(SOURCE).outbox_bytes <= 202_000);
+}
+
+#[test]
+fn large_messages_fill_an_outbox_by_the_room_they_take_on_disk_and_not_by_memory() {
+    let mut world = World::new(17);
+    (world.config.outbox_memory, world.config.outbox_bytes) = (200_000, 1 << 20);
+    let accepted = fill(&mut world, 16 << 10);
+    assert!((62..=64).contains(&accepted), "{accepted} messages of 16 KiB in 1 MiB");
 }
 
 #[test]

@@ -93,7 +93,7 @@ fn what_cannot_be_accepted_is_refused_with_the_reason() {
 #[test]
 fn a_full_outbox_names_who_is_behind_and_empties_again() {
     let mut world = World::new(3);
-    world.config.outbox_bytes = 20_000;
+    world.config.outbox_memory = 20_000;
     world.start(SOURCE);
     world.start(TARGET);
     world.lead();

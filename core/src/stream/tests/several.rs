@@ -249,7 +249,7 @@ fn message_by_message(planted: Planted) -> (World, u64) {
     assert_eq!(world.status(SOURCE).completed, Sequence(300));
     let streams = &world.members[SOURCE].streams;
     let stream = &streams.streams[&INSTANCE];
-    let besides = stream.kept_bytes(&streams.common) - stream.store.bytes();
+    let besides = stream.kept_memory(&streams.common) + stream.store.stored_bytes() - stream.store.bytes();
     (world, besides)
 }
 
