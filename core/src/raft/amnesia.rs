@@ -230,16 +230,13 @@ impl Group {
         let answered = &verifying.answered;
         let (own, configuration) = (context.own, self.log.configuration());
         let heard = |member: Member| member.node == own || answered.contains(&member.node);
-        let mut voters = configuration.voters.iter().chain(&configuration.outgoing);
-        // One of them may know of a place that the others never heard of.
-        let all = || self.others(own).iter().all(|node| answered.contains(node));
         let enough = if self.is_only_voter(own) {
-            all()
+            // One of them may know of a place that the others never heard of.
+            self.others(own).iter().all(|node| answered.contains(node))
         } else if verifying.by_all {
-            voters.all(|member| heard(*member) || self.is_known_out(member.node))
+            configuration.voters.iter().chain(&configuration.outgoing).copied().all(heard)
         } else {
-            let passed = voters.any(|member| self.is_known_out(member.node));
-            carried(configuration, heard, context.planted) || passed && all()
+            carried(configuration, heard, context.planted)
         };
         if enough {
             sometimes!(RestartVerified);

@@ -150,6 +150,9 @@ impl Group {
     /// forgot, and nothing more is decided before it is back. The leader's log tells the two apart, for it names who decides: it is asked for
     /// it, whether or not it was known to be a member, and waited for without limit. To go on without it would fork in the first case.
     pub(super) fn leader_holds_more(&mut self, context: &mut Context<'_>, leader: NodeId) {
+        if self.is_known_out(leader) {
+            return;
+        }
         let Some(copying) = self.copying_mut() else { return };
         copying.leaders.insert(leader);
         copying.done.remove(&leader);
@@ -226,7 +229,7 @@ impl Group {
 
     /// Whether a copy from that node is of use.
     pub(super) fn copies_from(&self, from: NodeId) -> bool {
-        self.copying().is_some_and(|copying| !copying.done.contains(&from))
+        !self.is_known_out(from) && self.copying().is_some_and(|copying| !copying.done.contains(&from))
     }
 
     /// A member asks for its log back. It may be known here under another replica id than it bears, and need not be the only voter any more:

@@ -149,13 +149,14 @@ impl Stream {
     /// The control group told how the members are to change, or did.
     fn members(&mut self, common: &mut Common, now: Now, members: StreamMembers) {
         let known = self.changing.as_ref().map(|changing| changing.change.number);
-        self.recorded(common, &members);
+        self.recorded(&members);
         if members.change.as_ref().map(|change| change.number) != known {
             let catching_up = CatchingUp::default();
             self.changing =
                 members.change.map(|change| Box::new(Changing { change, proposed: false, catching_up }));
             self.meet(common.own);
         }
+        self.tell_known(common);
         self.go_on_changing(common);
         self.pump(common, now);
         self.arm(common, now);

@@ -31,19 +31,26 @@ pub(super) struct Recorded {
 
 impl Stream {
     /// The control group told what it recorded.
-    pub(super) fn recorded(&mut self, common: &mut Common, members: &StreamMembers) {
+    pub(super) fn recorded(&mut self, members: &StreamMembers) {
         let out: Vec<NodeId> = members.out.iter().map(|out| out.node).collect();
         let added = members.added.iter().filter(|added| !out.contains(&added.node));
         let added: Vec<(NodeId, Sequence)> =
             added.filter_map(|added| Some((added.node, added.first?))).collect();
         let proposed = self.recorded.as_ref().is_some_and(|recorded| recorded.proposed);
         let any = !out.is_empty() || !added.is_empty();
-        if any {
-            let members = self.opened.members().chain(added.iter().map(|(node, _)| *node));
-            let members = members.filter(|node| !out.contains(node)).collect();
-            common.emit(Output::Known { instance: self.instance, members, out: out.clone() });
-        }
         self.recorded = any.then(|| Box::new(Recorded { added, out, proposed }));
+    }
+
+    /// Tells the group who its members are by what is recorded. Whoever is on its way out may be gone from the group before that is recorded, and who was named lost says
+    /// nothing any more: where the log does not name them nobody waits for them.
+    pub(super) fn tell_known(&self, common: &mut Common) {
+        let Some(Recorded { added, out, .. }) = self.recorded.as_deref() else { return };
+        let gone = |node: NodeId| {
+            out.contains(&node) || self.is_lost(node) || self.leaving().is_some_and(|leaving| leaving == node)
+        };
+        let members = self.opened.members().chain(added.iter().map(|(node, _)| *node));
+        let members = members.filter(|node| !gone(*node)).collect();
+        common.emit(Output::Known { instance: self.instance, members, out: out.clone() });
     }
 
     /// The next entry that is missing in a log that a seal goes on from; asked where it is known how that ends.

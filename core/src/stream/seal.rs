@@ -136,6 +136,7 @@ impl Stream {
         if self.sourceless() && !self.target.greeted {
             self.greet();
         }
+        self.tell_known(common);
         self.settle_seal(common);
         self.go_on_changing(common);
         self.pump(common, now);

@@ -108,6 +108,35 @@ fn a_learner_that_was_given_the_state_alone_remembers_who_gave_it() {
     assert_ne!(cluster.configuration(0).voters, [member(0)], "it was amnesic");
 }
 
+/// The learner that an old log names is out by now, and the one that came is not named there.
+#[test]
+fn an_only_voter_asks_whom_its_owner_knows_and_waits_for_nobody_who_is_out() {
+    let mut cluster = Cluster::new(41, GROUP, 3, 1, 0);
+    cluster.settle(Span::millis(500));
+    let learn = |cluster: &mut Cluster, learners: &[usize]| {
+        cluster.change(&[0], learners);
+        cluster.settle(Span::secs(1));
+    };
+    learn(&mut cluster, &[1]);
+    let image = cluster.replicas[0].disk.clone();
+    learn(&mut cluster, &[1, 2]);
+    cluster.propose(0, "one");
+    learn(&mut cluster, &[2]);
+    cluster.propose(0, "two");
+    cluster.settle(Span::secs(1));
+    assert_eq!(cluster.commands(2), ["one", "two"]);
+    cluster.crash(1);
+    cluster.take_back(0, image);
+    cluster.settle(Span::secs(20));
+    assert_eq!(cluster.leader(), None, "it asks the one that its log names, which is gone");
+    let known = |node: usize| member(node).node;
+    let (members, out) = ([known(0), known(2)].into(), [known(1)].into());
+    cluster.tell(0, Input::Known { group: GROUP, members, out });
+    cluster.settle(Span::secs(2));
+    assert_eq!(cluster.leader(), Some(0));
+    assert_eq!(cluster.commands(0), ["one", "two"]);
+}
+
 #[test]
 fn an_only_voter_vouches_for_what_it_sends() {
     let mut cluster = Cluster::new(27, GROUP, 2, 1, 1);
