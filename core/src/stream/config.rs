@@ -11,7 +11,7 @@ pub struct Config {
     pub batch_bytes: usize,
     /// Bytes of one message, at most.
     pub message_bytes: usize,
-    /// Bytes of messages a source keeps per stream until they are released, on disk. A longer absence of a target fits into more.
+    /// Bytes of messages a source keeps per stream until they are released, on disk; beyond 64 MiB no more than are free there. A longer absence of a target fits into more.
     pub outbox_bytes: u64,
     /// Memory that goes with them, per stream: what is not on disk yet, and the index, over a kilobyte per batch and 32 bytes per message, so that small messages
     /// written one at a time fill it sooner than `outbox_bytes`. The other members have as much of the index.

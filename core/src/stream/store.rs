@@ -198,9 +198,12 @@ impl Store {
         let changed = self.kept.get_mut(&slot).filter(|kept| kept.batch != batch);
         let Some(kept) = changed else { return Vec::new() };
         let waiters = core::mem::take(&mut kept.waiters);
+        self.stored -= kept.stored_bytes();
         let before = core::mem::replace(&mut kept.batch, batch);
         let after = kept.batch.clone();
+        self.stored += kept.stored_bytes();
         self.bytes = self.bytes - before.weight() + after.weight();
+        self.part_bytes = self.part_bytes - before.part_bytes() + after.part_bytes();
         self.unindex(slot, &before);
         self.index(slot, &after);
         waiters

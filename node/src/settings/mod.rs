@@ -33,7 +33,7 @@ allow_plaintext = false       # whether that may be another address than loopbac
 reserve_bytes = "64 MiB"      # kept free, so that what was accepted can drain when the disk is full
 # space_limit = "10 GiB"      # how much the node may store; all the disk gives unless given
 log_memory = "64 MiB"         # of what is decided, and perhaps owed to members that are away, so much is kept in memory; the rest is read
-outbox_bytes = "1 GiB"        # of messages of one stream that a target has yet to process; when a source has so many on its disk, publishers are refused
+outbox_bytes = "1 GiB"        # of messages of one stream that a target has yet to process; when a source has so many on its disk, or more than is free, publishers are refused
 outbox_memory = "64 MiB"      # and so much memory for the index of them: over a kilobyte per request, and 32 bytes per message
 # [[handler]]                 # what this node itself does with the messages of a stream that ends here; one for each such stream, in the file only
 # stream = "words"            # which stream
@@ -72,6 +72,9 @@ pub const OUTBOX_BYTES: u64 = 1 << 30;
 
 /// Bytes of memory for the index of these, unless told otherwise.
 pub const OUTBOX_MEMORY: u64 = 64 << 20;
+
+/// The least of either.
+const OUTBOX_LEAST: u64 = 2 << 20;
 
 /// Everything `wattle run` can be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -273,11 +276,11 @@ pub(crate) const KEYS: [(&str, &str, Set); 13] = [
         Ok(())
     }),
     ("storage", "outbox_bytes", |settings, value| {
-        settings.outbox_bytes = value.bytes()?;
+        settings.outbox_bytes = value.outbox()?;
         Ok(())
     }),
     ("storage", "outbox_memory", |settings, value| {
-        settings.outbox_memory = value.bytes()?;
+        settings.outbox_memory = value.outbox()?;
         Ok(())
     }),
 ];
@@ -323,6 +326,12 @@ impl Value {
             Self::Text(text) | Self::Loose(text) => read::bytes(&text).ok_or(WANTED),
             _ => Err(WANTED),
         }
+    }
+
+    /// What an outbox may take: the largest message, with what goes with it, must fit.
+    fn outbox(self) -> Result<u64, &'static str> {
+        let bytes = self.bytes()?;
+        if bytes < OUTBOX_LEAST { Err("at least 2 MiB, for one message may have 1 MiB") } else { Ok(bytes) }
     }
 }
 

@@ -111,6 +111,10 @@ fn wrong_values_say_what_was_expected() {
             "[storage]\nreserve_bytes = -1",
             "wattle.toml:2: storage.reserve_bytes must be a number of bytes, such as 67108864 or \"64 MiB\"",
         ),
+        (
+            "[storage]\noutbox_memory = 1000",
+            "wattle.toml:2: storage.outbox_memory must be at least 2 MiB, for one message may have 1 MiB",
+        ),
         ("node = 1", "wattle.toml:1: `node` is a section: write [node] on a line of its own"),
     ] {
         assert_eq!(read(text, &[]).unwrap_err(), expected);

@@ -21,6 +21,9 @@ use crate::sometimes;
 use crate::time::Now;
 use crate::work::Job;
 
+/// Bytes on disk that an outbox may have whatever is left there.
+const OUTBOX_SHARE: u64 = 64 << 20;
+
 /// A request to publish.
 #[derive(Clone, Debug)]
 pub(in crate::stream) struct Wish {
@@ -131,12 +134,14 @@ impl Stream {
         self.full(common, more)
     }
 
-    /// Why so much more cannot be kept until it is released: it is in memory until it is on disk, and what goes with it stays there.
+    /// Why so much more cannot be kept until it is released: it is in memory until it is on disk, and what goes with it stays there. No stream takes more of the disk than
+    /// it leaves, so that a target that is away stops no other stream.
     pub(super) fn full(&self, common: &Common, more: u64) -> Option<Refusal> {
         let coming = self.source.unformed + more;
         let (memory, disk) = (self.kept_memory(common) + coming, self.kept_stored() + coming);
-        rare!(OutboxOnDiskFull, disk > common.config.outbox_bytes);
-        let full = memory > common.config.outbox_memory || disk > common.config.outbox_bytes;
+        let on_disk = disk > common.config.outbox_bytes || disk > OUTBOX_SHARE && disk > common.free;
+        rare!(OutboxOnDiskFull, on_disk);
+        let full = memory > common.config.outbox_memory || on_disk;
         full.then(|| self.backpressure(common))
     }
 
