@@ -94,7 +94,7 @@ async fn a_stream_takes_nothing_in_from_the_last_attempt_to_a_resume_whatever_st
 
     // A resume is.
     let told = done(root, &["stream", "resume", "words"]);
-    assert!(told.contains("Neither paused nor throttled"), "{told}");
+    assert!(told.contains("Neither paused, nor throttled, nor failed"), "{told}");
     let mut handed = Vec::new();
     while handed.len() < 4 {
         let response = responses.message().await.expect("handed over").expect("a message");

@@ -82,7 +82,7 @@ async fn a_tenant_is_paused_and_resumed_whatever_is_killed_meanwhile() {
     assert!(text.contains("1 of them stay paused by something else"), "{text}");
     tokio::time::sleep(Duration::from_millis(300)).await;
     let (_, text, _) = wattle(root, &["stream", "resume", "orders"]);
-    assert_eq!(text.trim(), "Neither paused nor throttled: stream orders.");
+    assert_eq!(text.trim(), "Neither paused, nor throttled, nor failed: stream orders.");
     let ended = waiting.wait_with_output().expect("it ends");
     let (text, error) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
     assert!(ended.status.success(), "{error}");
@@ -150,7 +150,10 @@ async fn a_throttled_stream_takes_its_rate_and_publishers_wait_for_it() {
     assert!(error.contains("takes no more than 20 messages a second in"), "{error}");
     assert!(took >= Duration::from_millis(3_600), "a second's worth at once, and the rest in four: {took:?}");
     let (_, text, _) = wattle(root, &["stream", "throttle", "--priority-below", "1", "--off"]);
-    assert!(text.starts_with("Neither paused nor throttled: all streams of a priority below 1"), "{text}");
+    assert!(
+        text.starts_with("Neither paused, nor throttled, nor failed: all streams of a priority below 1"),
+        "{text}"
+    );
     let begun = Instant::now();
     let again = [&command[..], &["--writer", "another"]].concat();
     assert_eq!(wattle(root, &again).0, 0);

@@ -192,6 +192,9 @@ pub fn told_text(told: &StreamFlow, names: &Names) -> String {
             )
         }
         (None, Some(_)) => format!("Throttled: {about}{count}. {}.", bound()),
+        (None, None) if rule.failed.is_none() => {
+            format!("Neither paused, nor throttled, nor failed: {about}{count}.")
+        }
         (None, None) => format!("Neither paused nor throttled: {about}{count}."),
     };
     if let Some(failed) = &rule.failed {
@@ -307,7 +310,7 @@ mod tests {
         let still = scope(Which::PriorityBelow(3));
         let text = resumed(name(), still, 1);
         assert!(text.ends_with("It stays paused until `wattle stream resume --priority-below 3`."), "{text}");
-        assert_eq!(resumed(name(), None, 0), "Neither paused nor throttled: stream words.");
+        assert_eq!(resumed(name(), None, 0), "Neither paused, nor throttled, nor failed: stream words.");
         let text = resumed(scope(Which::Tenant("acme".to_owned())), None, 2);
         assert!(text.contains("(4 are open now)") && text.contains(" 2 of them stay paused"), "{text}");
         let paused = StreamFlow { rule: Some(rule()), streams: 1, paused: 1, still: None };
