@@ -365,7 +365,7 @@ impl Group {
     /// Some of those from whom it copies are out for good.
     pub(super) fn copies_from_fewer(&mut self, context: &mut Context<'_>) {
         if let Standing::Copying(copying) = &mut self.standing
-            && let Some(known) = &self.known
+            && let Some(known) = self.past.as_ref().and_then(|past| past.known.as_ref())
         {
             copying.behind.retain(|&node| !known.is_out(node));
         }

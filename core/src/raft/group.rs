@@ -34,7 +34,7 @@ use crate::when::When;
 const APPLIED: RunLimits = RunLimits { entries: 1024, bytes: 1 << 20 };
 
 /// What few replicas have behind them: a disk that was rolled back once, and what became of names and log then; a log that goes further back than its
-/// entries are given to others.
+/// entries are given to others; members that came and went.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Past {
     /// Replica ids given up, oldest first.
@@ -51,6 +51,8 @@ pub(super) struct Past {
     /// The owner of a stream let go of what entries up to here refer to, though the log may not be cut within a run that is only stored: see
     /// [`Group::given_behind`].
     pub(super) let_go: LogIndex,
+    /// What the owner knows of the members beside what the log says; in memory only.
+    pub(super) known: Option<Box<Known>>,
 }
 
 /// Whom a leader has news for.
@@ -135,8 +137,6 @@ pub(super) struct Group {
     pub(super) ask_at: Option<At>,
     /// How often that was put off for longer.
     pub(super) asked: u8,
-    /// What the owner knows of the members beside what the log says.
-    pub(super) known: Option<Box<Known>>,
     /// Until when every other member's word is waited for, in the control group (rule C3).
     pub(super) patience: Option<At>,
     /// A state that comes in chunks, or was offered to the owner.
@@ -209,7 +209,6 @@ impl Group {
             attempts: 0,
             heard_out_at: None,
             ask_at: None,
-            known: None,
             asked: 0,
             patience: None,
             receiving: None,
@@ -268,6 +267,7 @@ impl Group {
             set_back: Term(0),
             deluded_upto: LogIndex(0),
             let_go: LogIndex(0),
+            known: None,
         };
         self.past.as_deref().unwrap_or(&NOTHING)
     }

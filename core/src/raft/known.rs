@@ -36,11 +36,11 @@ impl Group {
         let asks =
             matches!(self.standing, Standing::Verifying(_) | Standing::Copying(_) | Standing::Renamed(_));
         let known = Some(Box::new(Known { members, out }));
-        if self.known == known || asks && context.planted.strikes(Bug::KnownMembersNotAsked, || true) {
+        if self.past().known == known || asks && context.planted.strikes(Bug::KnownMembersNotAsked, || true) {
             return;
         }
         let before = self.others(context.own);
-        self.known = known;
+        self.past_mut().known = known;
         if !asks || self.others(context.own) == before {
             return;
         }
@@ -51,13 +51,13 @@ impl Group {
 
     /// Whether the owner knows that a node is out for good.
     pub(super) fn is_known_out(&self, node: NodeId) -> bool {
-        self.known.as_ref().is_some_and(|known| known.is_out(node))
+        self.past().known.as_ref().is_some_and(|known| known.is_out(node))
     }
 
     /// The other members' nodes, each once: by the log and by what the owner knows.
     pub(super) fn others(&self, own: NodeId) -> Vec<NodeId> {
         let mut nodes: Vec<NodeId> = self.log.configuration().members().map(|member| member.node).collect();
-        if let Some(known) = &self.known {
+        if let Some(known) = &self.past().known {
             nodes.extend(&known.members);
         }
         nodes.retain(|&node| node != own && !self.is_known_out(node));
