@@ -362,19 +362,9 @@ impl Group {
         self.ask_for_copy(context, from);
     }
 
-    /// Some of those from whom it copies are out for good.
-    pub(super) fn copies_from_fewer(&mut self, context: &mut Context<'_>) {
-        if let Standing::Copying(copying) = &mut self.standing
-            && let Some(known) = self.past.as_ref().and_then(|past| past.known.as_ref())
-        {
-            copying.behind.retain(|&node| !known.is_out(node));
-        }
-        self.consider_copied(context);
-    }
-
     /// Whether enough others were heard to go on. Those who may have decided something together with this replica must be among them; of those
     /// whom it told only, the control group does without whoever stays silent; but not without one that said that it holds more.
-    fn consider_copied(&mut self, context: &mut Context<'_>) {
+    pub(super) fn consider_copied(&mut self, context: &mut Context<'_>) {
         let Some(Copying { mark, done, behind, leaders, .. }) = self.copying() else { return };
         let (mark, configuration) = (*mark, self.log.configuration());
         let heard = |member: &&Member| done.contains(&member.node);
@@ -385,7 +375,8 @@ impl Group {
         let all = self.others(context.own).iter().all(|node| done.contains(node));
         let waited = self.id == GroupId::CONTROL && self.patience.is_none() && !done.is_empty();
         let waited = waited && decided(&configuration.voters) && decided(&configuration.outgoing);
-        let known = behind.is_empty() || context.planted.has(Bug::RestOfCopyGivenUp);
+        let known =
+            behind.iter().all(|&node| self.is_known_out(node)) || context.planted.has(Bug::RestOfCopyGivenUp);
         // By the log of one who leads others decide: none of these has to be waited for.
         let led = !leaders.is_disjoint(done) && !self.is_needed(context);
         if led || (known && (all || waited)) {

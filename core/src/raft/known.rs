@@ -23,13 +23,6 @@ pub(super) struct Known {
     out: Vec<NodeId>,
 }
 
-impl Known {
-    /// Whether a node is out for good, whatever the log says.
-    pub(super) fn is_out(&self, node: NodeId) -> bool {
-        self.out.contains(&node)
-    }
-}
-
 impl Group {
     /// The owner knows that these are members, and that those are out for good.
     pub(super) fn known(&mut self, context: &mut Context<'_>, members: Vec<NodeId>, out: Vec<NodeId>) {
@@ -46,12 +39,14 @@ impl Group {
         }
         rare!(KnownMembersAsked);
         self.ask_anew(context);
-        self.waits_for_fewer(context);
+        // Some who were asked may not be waited for any more.
+        self.maybe_verified(context);
+        self.consider_copied(context);
     }
 
     /// Whether the owner knows that a node is out for good.
     pub(super) fn is_known_out(&self, node: NodeId) -> bool {
-        self.past().known.as_ref().is_some_and(|known| known.is_out(node))
+        self.past().known.as_ref().is_some_and(|known| known.out.contains(&node))
     }
 
     /// The other members' nodes, each once: by the log and by what the owner knows.
@@ -64,14 +59,5 @@ impl Group {
         nodes.sort_unstable();
         nodes.dedup();
         nodes
-    }
-
-    /// Of those who were asked some are not waited for any more.
-    fn waits_for_fewer(&mut self, context: &mut Context<'_>) {
-        match &self.standing {
-            Standing::Verifying(_) => self.maybe_verified(context),
-            Standing::Copying(_) => self.copies_from_fewer(context),
-            _ => {}
-        }
     }
 }
