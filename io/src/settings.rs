@@ -40,6 +40,7 @@ impl Settings {
     /// The defaults for a node in that directory: it listens nowhere and dials nobody.
     #[must_use]
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        let stream = wattle_core::stream::Config::default();
         Self {
             data_dir: data_dir.into(),
             name: None,
@@ -51,8 +52,8 @@ impl Settings {
             space_limit: None,
             reserve_bytes: 64 << 20,
             log_memory: 64 << 20,
-            outbox_bytes: 1 << 30,
-            outbox_memory: 64 << 20,
+            outbox_bytes: stream.outbox_bytes,
+            outbox_memory: stream.outbox_memory,
             only_copy: false,
             limits: Limits::default(),
         }

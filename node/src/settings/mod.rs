@@ -67,13 +67,7 @@ pub const RESERVE_BYTES: u64 = 64 << 20;
 /// Bytes of logs in memory unless told otherwise.
 pub const LOG_MEMORY: u64 = 64 << 20;
 
-/// Bytes of one stream's messages that a source keeps for targets that are behind, unless told otherwise.
-pub const OUTBOX_BYTES: u64 = 1 << 30;
-
-/// Bytes of memory for the index of these, unless told otherwise.
-pub const OUTBOX_MEMORY: u64 = 64 << 20;
-
-/// The least of either.
+/// The least that an outbox may have, of the disk or of memory.
 const OUTBOX_LEAST: u64 = 2 << 20;
 
 /// Everything `wattle run` can be told.
@@ -113,6 +107,7 @@ impl Settings {
     /// The defaults, with that data directory.
     #[must_use]
     pub fn new(data_dir: PathBuf) -> Self {
+        let stream = wattle_core::stream::Config::default();
         Self {
             name: None,
             data_dir,
@@ -125,8 +120,8 @@ impl Settings {
             reserve_bytes: RESERVE_BYTES,
             space_limit: None,
             log_memory: LOG_MEMORY,
-            outbox_bytes: OUTBOX_BYTES,
-            outbox_memory: OUTBOX_MEMORY,
+            outbox_bytes: stream.outbox_bytes,
+            outbox_memory: stream.outbox_memory,
             handlers: Vec::new(),
         }
     }
