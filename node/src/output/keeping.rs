@@ -37,6 +37,16 @@ fn short(kept: &StreamKept, names: &Names) -> Option<String> {
     Some(format!("messages up to {upto} went before their time, for want of {what}"))
 }
 
+/// What two of its ends keep: each lets go in its own time, and what one of them has no more is not promised.
+pub(super) fn add(kept: &mut StreamKept, there: StreamKept) {
+    if there.first > kept.first {
+        (kept.first, kept.messages, kept.bytes) = (there.first, there.messages, there.bytes);
+    }
+    if there.short_upto > kept.short_upto {
+        (kept.short_upto, kept.short_node, kept.scarce) = (there.short_upto, there.short_node, there.scarce);
+    }
+}
+
 /// What it keeps, a line each; nothing if it keeps nothing for its own sake and nobody reads it again.
 pub(super) fn text(stream: &StreamStatus, names: &Names) -> String {
     let mut text = String::new();
@@ -89,6 +99,11 @@ mod tests {
             scarce: Scarce::Disk.into(),
         };
         let keep = StreamRetention { messages: 100, bytes: 0, millis: 36 * 3_600_000 };
+        let mut least = StreamKept { first: 2, messages: 8, bytes: 90, ..StreamKept::default() };
+        add(&mut least, kept.clone());
+        assert_eq!(least, kept, "what is still kept elsewhere is not promised");
+        add(&mut least, StreamKept { first: 1, messages: 9, bytes: 95, ..StreamKept::default() });
+        assert_eq!(least, kept);
         let stream =
             StreamStatus { keep: Some(keep), kept: Some(kept), replays: 2, ..StreamStatus::default() };
         let shown = text(&stream, &Names::default());

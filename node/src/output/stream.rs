@@ -159,10 +159,8 @@ fn add(merged: &mut StreamStatus, node: &Bytes, other: StreamStatus) {
     merged.leader = merged.leader.take().or(other.leader);
     merged.members = merged.members.take().or(other.members);
     merged.replays += other.replays;
-    if let (Some(kept), Some(there)) = (&mut merged.kept, other.kept)
-        && there.short_upto > kept.short_upto
-    {
-        (kept.short_upto, kept.short_node, kept.scarce) = (there.short_upto, there.short_node, there.scarce);
+    if let (Some(kept), Some(there)) = (&mut merged.kept, other.kept) {
+        keeping::add(kept, there);
     }
 }
 
