@@ -4,7 +4,8 @@
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -125,9 +126,7 @@ impl Process {
 
     /// SIGTERM.
     pub fn terminate(&self) {
-        let pid = self.pid().expect("running");
-        let status = Command::new("kill").arg(pid.to_string()).status().expect("kill runs");
-        assert!(status.success());
+        signal("TERM", self.pid().expect("running"));
     }
 
     /// Resident memory in KiB.
@@ -279,17 +278,42 @@ pub async fn open_words(
     [a, b, c]
 }
 
+/// What no command of a test comes near to: one that waits for what does not come is to say so.
+const COMMAND_ENDS: Duration = Duration::from_secs(300);
+
 /// Exit code, answer, and what was said beside it.
 pub fn wattle(root: &Path, arguments: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_wattle"))
+    let command = Command::new(env!("CARGO_BIN_EXE_wattle"))
         .args(arguments)
         .env("WATTLE_RUNTIME_DIR", root.join("runtime"))
         .env("XDG_STATE_HOME", root.join("state"))
         .env_remove("WATTLE_TOKEN")
-        .output()
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .expect("the program starts");
+    let pid = command.id();
+    let (ended, waits) = std::sync::mpsc::channel::<()>();
+    let watch = std::thread::spawn(move || {
+        let late = waits.recv_timeout(COMMAND_ENDS) == Err(RecvTimeoutError::Timeout);
+        if late {
+            signal("KILL", pid);
+        }
+        late
+    });
+    let output = command.wait_with_output().expect("it was started");
+    drop(ended);
+    let late = watch.join().expect("it waits");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
-    (output.status.code().expect("an exit code"), text(output.stdout), text(output.stderr))
+    let (said, error) = (text(output.stdout), text(output.stderr));
+    assert!(!late, "{arguments:?} does not end; it said:\n{said}{error}");
+    (output.status.code().expect("an exit code"), said, error)
+}
+
+fn signal(name: &str, pid: u32) {
+    let status = Command::new("kill").args(["-s", name, &pid.to_string()]).status().expect("kill runs");
+    assert!(status.success(), "there is no process {pid}");
 }
 
 /// The answer for programs.
