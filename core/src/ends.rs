@@ -93,6 +93,19 @@ impl Poison {
     }
 }
 
+/// What is asked of a stream when it is opened, besides between which ends it is. `N` names a target.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Terms<N = NodeId> {
+    /// By whom a message must be processed to be completed.
+    pub policy: Policy<N>,
+    /// What becomes of a message that a handler fails at again and again.
+    pub poison: Poison,
+    /// What is kept of what all have processed.
+    pub keep: Retention,
+    /// Whose it is, and what ranks it.
+    pub rank: Rank,
+}
+
 /// The ends of a stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ends {
@@ -199,6 +212,22 @@ impl Ends {
         };
         let (poison, rank, keep) = (Poison::Block, Rank::default(), Retention::default());
         Ok(Self { source, targets, policy, poison, keep, rank, late: Vec::new() })
+    }
+
+    /// A stream from `source` to these targets, of which that is asked.
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub fn on(source: NodeId, targets: Vec<NodeId>, terms: Terms) -> Result<Self, BadEnds> {
+        let Terms { policy, poison, keep, rank } = terms;
+        Self::new(source, targets, policy)?.ranked(rank).with_poison(poison)?.keeping(keep)
+    }
+
+    /// What is asked of it.
+    #[must_use]
+    pub fn terms(&self) -> Terms {
+        let Self { policy, poison, keep, rank, .. } = self.clone();
+        Terms { policy, poison, keep, rank }
     }
 
     /// The same of another rank.

@@ -4,11 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use wattle_core::ends::{Poison, Policy};
-use wattle_core::flow::Rank;
+use wattle_core::ends::Terms;
 use wattle_core::id::{Sequence, WriterId, WriterSequence};
 use wattle_core::node::command::{Command, Position, Reply, Waited};
-use wattle_core::retention::Retention;
 use wattle_io::handler::{Failure, Handler, Handling, Key, Life, Message, Options, Over, Progress, State};
 use wattle_io::{Running, Settings};
 
@@ -57,9 +55,8 @@ impl Pair {
 
     async fn open_to(&self, targets: &[&str]) {
         let (source, targets) = ("here".into(), targets.iter().map(|target| (*target).to_owned()).collect());
-        let (name, policy, poison) = ("words".into(), Policy::All, Poison::Block);
-        let (keep, rank) = (Retention::default(), Rank::default());
-        ask(&self.here, Command::OpenStream { name, source, targets, policy, poison, keep, rank }).await;
+        let (name, terms) = ("words".into(), Terms::default());
+        ask(&self.here, Command::OpenStream { name, source, targets, terms }).await;
     }
 
     async fn close(&self) {

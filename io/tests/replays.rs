@@ -4,8 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use bytes::Bytes;
-use wattle_core::ends::{Poison, Policy};
-use wattle_core::flow::Rank;
+use wattle_core::ends::Terms;
 use wattle_core::id::{Sequence, WriterId, WriterSequence};
 use wattle_core::node::command::{Command, Range, Refusal, Reply, Waited};
 use wattle_core::retention::Retention;
@@ -69,10 +68,8 @@ async fn a_replay_ends_behind_its_range_or_where_what_it_was_to_be_handed_is_gon
     let there = start(&dir, "there").await;
     ask(&there, Command::Join { token }).await;
     let (name, source, targets) = (STREAM.to_owned(), "here".to_owned(), vec!["there".to_owned()]);
-    let (policy, poison, keep) =
-        (Policy::All, Poison::Block, Retention { messages: 10, ..Retention::default() });
-    ask(&here, Command::OpenStream { name, source, targets, policy, poison, keep, rank: Rank::default() })
-        .await;
+    let terms = Terms { keep: Retention { messages: 10, ..Retention::default() }, ..Terms::default() };
+    ask(&here, Command::OpenStream { name, source, targets, terms }).await;
 
     publish(&here, 1..=10).await;
     let mut handler = there.attach(STREAM.to_owned(), None, 100).await.expect("attached");

@@ -1,10 +1,8 @@
 //! Those who open and close contested names of streams: each asks once, and one order must explain what all of them were told.
 
-use wattle_core::ends::{Poison, Policy};
-use wattle_core::flow::Rank;
+use wattle_core::ends::Terms;
 use wattle_core::id::{NodeId, RequestId};
 use wattle_core::node::command::{Command, Refusal, Reply};
-use wattle_core::retention::Retention;
 
 use crate::checker::{Told, Wished};
 use crate::desk::{Call, Desk, request_of};
@@ -30,11 +28,9 @@ impl Registrar {
             Wish::Open { source, target } => {
                 let named = |node: usize| plan.nodes[node].name.clone();
                 let targets = vec![named(target)];
-                let (policy, poison) = (Policy::All, Poison::Block);
-                let (keep, rank) = (Retention::default(), Rank::default());
                 let ends = (ids[source], ids[target]);
                 let source = named(source);
-                let command = Command::OpenStream { name, source, targets, policy, poison, keep, rank };
+                let command = Command::OpenStream { name, source, targets, terms: Terms::default() };
                 (command, Wished::Open(ends))
             }
             Wish::Close => (Command::CloseStream { name }, Wished::Close),

@@ -1,6 +1,6 @@
 //! Administration: seeding the mesh, joining it, opening streams; each asked again until it is done, as a careful operator would.
 
-use wattle_core::ends::{Poison, Policy};
+use wattle_core::ends::{Poison, Policy, Terms};
 use wattle_core::id::RequestId;
 use wattle_core::node::command::{Command, Refusal, Reply};
 
@@ -72,14 +72,18 @@ impl Task {
                 name: entry.name.clone(),
                 source: plan.nodes[entry.source].name.clone(),
                 targets: entry.opened().map(name).collect(),
-                policy: match &entry.complete {
-                    CompletePlan::All => Policy::All,
-                    CompletePlan::Count(count) => Policy::Count(*count),
-                    CompletePlan::Named(named) => Policy::Named(named.iter().copied().map(name).collect()),
+                terms: Terms {
+                    policy: match &entry.complete {
+                        CompletePlan::All => Policy::All,
+                        CompletePlan::Count(count) => Policy::Count(*count),
+                        CompletePlan::Named(named) => {
+                            Policy::Named(named.iter().copied().map(name).collect())
+                        }
+                    },
+                    poison: entry.poison.as_ref().map_or(Poison::Block, PoisonPlan::policy),
+                    keep: entry.keep.retention(),
+                    rank: plan.rank(&entry.name),
                 },
-                poison: entry.poison.as_ref().map_or(Poison::Block, PoisonPlan::policy),
-                keep: entry.keep.retention(),
-                rank: plan.rank(&entry.name),
             };
             new(plan.nodes.len() + stream, entry.asked_at, entry.opens_at, Errand::Open { stream, command })
         });

@@ -1,11 +1,9 @@
 //! A node's disk is copied, and both copies run (rule C6).
 
-use wattle_core::ends::{Poison, Policy};
-use wattle_core::flow::Rank;
+use wattle_core::ends::Terms;
 use wattle_core::id::{BootId, NodeId};
 use wattle_core::node::command::{Command, Refusal, Reply};
 use wattle_core::node::output::Event;
-use wattle_core::retention::Retention;
 use wattle_core::time::Span;
 use wattle_tests::{Crowd, Disk};
 
@@ -48,10 +46,7 @@ fn open(name: &str) -> Command {
         name: name.to_owned(),
         source: "a".to_owned(),
         targets: vec!["b".to_owned()],
-        policy: Policy::All,
-        poison: Poison::Block,
-        keep: Retention::default(),
-        rank: Rank::default(),
+        terms: Terms::default(),
     }
 }
 

@@ -1,13 +1,11 @@
 //! The six laws of the contract between a node and its world, one test each.
 
 use bytes::Bytes;
-use wattle_core::ends::{Poison, Policy};
-use wattle_core::flow::Rank;
+use wattle_core::ends::Terms;
 use wattle_core::id::{LaneId, Ticket};
 use wattle_core::level::Level;
 use wattle_core::node::command::{Command, Reply};
 use wattle_core::node::{Input, Output, Rejected};
-use wattle_core::retention::Retention;
 use wattle_core::rng::{Purpose, Rng};
 use wattle_core::time::{Instant, Span};
 use wattle_core::work::PublicKey;
@@ -94,10 +92,7 @@ fn the_same_calls_get_the_same_answers() {
                 name: "s".into(),
                 source: "four".into(),
                 targets: vec!["nobody".into()],
-                policy: Policy::All,
-                poison: Poison::Block,
-                keep: Retention::default(),
-                rank: Rank::default(),
+                terms: Terms::default(),
             },
         );
         solo.sync();

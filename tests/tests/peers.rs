@@ -2,14 +2,12 @@
 
 use bytes::Bytes;
 use prost::Message as _;
-use wattle_core::ends::{Poison, Policy};
-use wattle_core::flow::Rank;
+use wattle_core::ends::Terms;
 use wattle_core::id::{GroupId, NodeId, ReplicaId, Term, WriterId, WriterSequence};
 use wattle_core::level::Level;
 use wattle_core::node::command::{Command, Reply, Waited};
 use wattle_core::node::{Input, Output};
 use wattle_core::raft::{self, Body};
-use wattle_core::retention::Retention;
 use wattle_core::rng::{Purpose, Rng};
 use wattle_core::time::Span;
 use wattle_proto::frame::{Class, FrameKind, FrameWriter, Kind, MAX_FRAME, Path, RelayHeader};
@@ -21,10 +19,7 @@ fn open(duo: &mut Duo, name: &str) {
         name: name.into(),
         source: "left".into(),
         targets: vec!["right".into()],
-        policy: Policy::All,
-        poison: Poison::Block,
-        keep: Retention::default(),
-        rank: Rank::default(),
+        terms: Terms::default(),
     };
     let opened = duo.ask(false, command);
     assert!(matches!(opened, Reply::StreamOpened { .. }), "{opened:?}");

@@ -16,11 +16,10 @@ use super::transcript::Transcript;
 use super::updates;
 use crate::agreed::Expected;
 use crate::description::Described;
-use crate::ends::{Poison, Policy};
-use crate::flow::{FlowWish, Rank, Tenant};
+use crate::ends::Terms;
+use crate::flow::{FlowWish, Tenant};
 use crate::id::{LogIndex, MeshId, NodeId, ReplicaId, StreamInstance};
 use crate::members::MembersWish;
-use crate::retention::Retention;
 use crate::time::{Span, Wall};
 use crate::work::PublicKey;
 
@@ -83,14 +82,8 @@ pub enum Body {
         source: String,
         /// Names or ids of its targets.
         targets: Vec<String>,
-        /// By whom of them a message must be processed.
-        policy: Policy<String>,
-        /// What becomes of a message that a handler fails at again and again.
-        poison: Poison,
-        /// What is kept of what all have processed.
-        keep: Retention,
-        /// Whose it is, and what ranks it.
-        rank: Rank,
+        /// What is asked of it.
+        terms: Terms<String>,
     },
     /// Closes the stream of that name.
     Close {

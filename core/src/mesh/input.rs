@@ -13,14 +13,13 @@ use super::wire::{JoinMessage, Message};
 use crate::agreed::ConfigCommand;
 use crate::configuration::Configuration;
 use crate::description::Description;
-use crate::ends::{Poison, Policy};
-use crate::flow::{FailedAt, FlowWish, Rank, Tenant};
+use crate::ends::Terms;
+use crate::flow::{FailedAt, FlowWish, Tenant};
 use crate::id::{
     AuthorityEpoch, BootId, LaneId, LogIndex, NodeId, RequestId, Sequence, StreamInstance, Term,
 };
 use crate::members::MembersWish;
 use crate::recovery::{LogEnd, LogTrail, RecoverCommand};
-use crate::retention::Retention;
 use crate::sealing::StreamEnd;
 use crate::work::{Done, PublicKey};
 
@@ -73,14 +72,8 @@ pub enum Input {
         source: String,
         /// Names or ids of its targets.
         targets: Vec<String>,
-        /// By whom of them a message must be processed.
-        policy: Policy<String>,
-        /// What becomes of a message that a handler fails at again and again.
-        poison: Poison,
-        /// What is kept of what all have processed.
-        keep: Retention,
-        /// Whose it is, and what ranks it.
-        rank: Rank,
+        /// What is asked of it.
+        terms: Terms<String>,
     },
     /// Change whether, or how fast, streams take messages in.
     ChangeFlow {

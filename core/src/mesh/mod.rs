@@ -417,8 +417,8 @@ impl Mesh {
             Input::Seed { request, name } => self.on_seed(now, request, name),
             Input::Invite { request } => self.on_invite(now, request),
             Input::Join { request, token } => self.on_join(now, request, &token),
-            Input::OpenStream { request, name, source, targets, policy, poison, keep, rank } => {
-                let open = Body::Open { name, source, targets, policy, poison, keep, rank };
+            Input::OpenStream { request, name, source, targets, terms } => {
+                let open = Body::Open { name, source, targets, terms };
                 self.on_open_stream(now, request, open);
             }
             Input::CloseStream { request, name } => {
@@ -638,11 +638,11 @@ impl Mesh {
     }
 
     fn on_open_stream(&mut self, now: Now, request: RequestId, open: Body) {
-        let Body::Open { name, source, targets, policy, .. } = &open else { return };
+        let Body::Open { name, source, targets, terms } = &open else { return };
         if !valid_stream_name(name) {
             return self.reply(request, Err(state::bad_stream_name(name)));
         }
-        let (_, named) = policy.parts();
+        let (_, named) = terms.policy.parts();
         if targets.len() > TARGETS_MAX || named.len() > TARGETS_MAX {
             return self.reply(request, Err(Refusal::BadEnds(BadEnds::TooMany)));
         }

@@ -12,21 +12,12 @@ use super::recovery::{nodes_in, nodes_out};
 use super::room::stream_bytes;
 use super::state::{Effect, STREAMS_MAX, State, Stream, bad_stream_name, valid_stream_name};
 use super::wire::{self, Malformed, TEXT_MAX};
-use crate::ends::{Ends, Poison, Policy, TARGETS_MAX};
-use crate::flow::{FlowRefusal, Rank};
+use crate::ends::{Ends, Poison, Policy, TARGETS_MAX, Terms};
+use crate::flow::FlowRefusal;
 use crate::id::{LogIndex, StreamInstance};
 use crate::node::command::Refusal;
 use crate::retention::Retention;
 use crate::time::Span;
-
-/// What is said of a stream, besides its ends, when it is opened.
-#[derive(Clone, Copy)]
-pub(super) struct Terms<'a> {
-    pub(super) policy: &'a Policy<String>,
-    pub(super) poison: Poison,
-    pub(super) keep: Retention,
-    pub(super) rank: &'a Rank,
-}
 
 impl State {
     pub(super) fn open(
@@ -55,19 +46,17 @@ impl State {
     }
 
     /// The ends that names stand for.
-    fn ends(&self, source: &str, targets: &[String], terms: Terms<'_>) -> Result<Ends, Refusal> {
+    fn ends(&self, source: &str, targets: &[String], terms: &Terms<String>) -> Result<Ends, Refusal> {
         let node = |name: &str| self.resolve(name).ok_or_else(|| Refusal::UnknownNode(name.into()));
         let nodes = |names: &[String]| names.iter().map(|name| node(name)).collect::<Result<Vec<_>, _>>();
         let (source, targets) = (node(source)?, nodes(targets)?);
-        let policy = match terms.policy {
+        let policy = match &terms.policy {
             Policy::Named(names) => Policy::Named(nodes(names)?),
             Policy::Count(count) => Policy::Count(*count),
             Policy::All => Policy::All,
         };
-        let ends = Ends::new(source, targets, policy).map(|ends| ends.ranked(terms.rank.clone()));
-        let ends =
-            ends.and_then(|ends| ends.with_poison(terms.poison)).and_then(|ends| ends.keeping(terms.keep));
-        ends.map_err(Refusal::BadEnds)
+        let Terms { poison, keep, rank, .. } = terms.clone();
+        Ends::on(source, targets, Terms { policy, poison, keep, rank }).map_err(Refusal::BadEnds)
     }
 
     /// The ends of the stream, if it can be opened or is open between them.
@@ -76,7 +65,7 @@ impl State {
         name: &str,
         source: &str,
         targets: &[String],
-        terms: Terms<'_>,
+        terms: &Terms<String>,
     ) -> Result<Ends, Refusal> {
         if !valid_stream_name(name) {
             return Err(bad_stream_name(name));
@@ -103,18 +92,31 @@ impl State {
     }
 
     /// Whether these names stand for the ends of an open stream.
-    pub(super) fn joins(&self, stream: &Stream, source: &str, targets: &[String], terms: Terms<'_>) -> bool {
+    pub(super) fn joins(
+        &self,
+        stream: &Stream,
+        source: &str,
+        targets: &[String],
+        terms: &Terms<String>,
+    ) -> bool {
         self.ends(source, targets, terms).is_ok_and(|ends| stream.ends.same(&ends))
     }
 }
 
-pub(super) fn open_out(name: &str, source: &str, targets: &[String], terms: Terms<'_>) -> proto::Open {
-    let (count, named) = terms.policy.parts();
-    let (targets, named) = (targets.to_vec(), named.to_vec());
-    let ((park_after, fail_after), keep, rank) =
-        (terms.poison.parts(), keep_out(terms.keep), rank_out(terms.rank));
-    let (name, source) = (name.into(), source.into());
-    proto::Open { name, source, targets, count, named, park_after, fail_after, keep, rank }
+pub(super) fn open_out(name: &str, source: &str, targets: &[String], terms: &Terms<String>) -> proto::Open {
+    let Terms { policy, poison, keep, rank } = terms;
+    let ((count, named), (park_after, fail_after)) = (policy.parts(), poison.parts());
+    proto::Open {
+        name: name.into(),
+        source: source.into(),
+        targets: targets.to_vec(),
+        count,
+        named: named.to_vec(),
+        park_after,
+        fail_after,
+        keep: keep_out(*keep),
+        rank: rank_out(rank),
+    }
 }
 
 pub(super) fn open_in(open: proto::Open) -> Result<Body, Malformed> {
@@ -128,10 +130,12 @@ pub(super) fn open_in(open: proto::Open) -> Result<Body, Malformed> {
         name: wire::text(open.name, TEXT_MAX)?,
         source: wire::text(open.source, TEXT_MAX)?,
         targets: texts(open.targets)?,
-        policy: Policy::of(open.count, texts(open.named)?),
-        poison: poison_in(open.park_after, open.fail_after)?,
-        keep: keep_in(open.keep),
-        rank: rank_in(open.rank.as_ref())?,
+        terms: Terms {
+            policy: Policy::of(open.count, texts(open.named)?),
+            poison: poison_in(open.park_after, open.fail_after)?,
+            keep: keep_in(open.keep),
+            rank: rank_in(open.rank.as_ref())?,
+        },
     })
 }
 
@@ -159,12 +163,12 @@ pub(super) fn policy_out(policy: &Policy) -> Option<proto::StreamPolicy> {
 /// The ends of a stream as it is stored.
 pub(super) fn ends_in(stream: &proto::Stream) -> Result<Ends, Malformed> {
     let policy = stream.policy.as_ref().map(|policy| Ok(Policy::of(policy.count, nodes_in(&policy.named)?)));
-    let policy = policy.transpose()?.unwrap_or_default();
-    let rank = rank_in(stream.rank.as_ref())?;
-    let poison = poison_in(stream.park_after, stream.fail_after)?;
-    Ends::new(wire::node(&stream.source)?, nodes_in(&stream.targets)?, policy)
-        .map(|ends| ends.ranked(rank))
-        .and_then(|ends| ends.with_poison(poison))
-        .and_then(|ends| ends.keeping(keep_in(stream.keep)))
+    let terms = Terms {
+        policy: policy.transpose()?.unwrap_or_default(),
+        poison: poison_in(stream.park_after, stream.fail_after)?,
+        keep: keep_in(stream.keep),
+        rank: rank_in(stream.rank.as_ref())?,
+    };
+    Ends::on(wire::node(&stream.source)?, nodes_in(&stream.targets)?, terms)
         .map_err(|_| Malformed("the ends of a stream"))
 }

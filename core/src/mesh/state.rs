@@ -11,7 +11,6 @@ use super::entry::{Admission, Body, Entry, Request};
 use super::eviction::{Evicted, Eviction};
 use super::flow::Flow;
 use super::join_key::JoinKey;
-use super::opening::Terms;
 use super::rotation::{Rotations, Step};
 use super::sealing::Seal;
 use super::table::Table;
@@ -315,25 +314,13 @@ impl State {
                 Err(Refusal::JoinRefused("it was refused before".into()))
             }
             Body::Update { node, .. } if done => Ok(Effect::Updated(*node)),
-            Body::Open { name, source, targets, policy, poison, keep, rank } => {
-                match self.streams.get(name) {
-                    Some(stream)
-                        if done
-                            && self.joins(
-                                stream,
-                                source,
-                                targets,
-                                Terms { policy, poison: *poison, keep: *keep, rank },
-                            ) =>
-                    {
-                        Ok(Effect::Opened {
-                            instance: stream.instance,
-                            created: stream.instance.0 == entry.request.0,
-                        })
-                    }
-                    _ => Err(Refusal::Busy),
-                }
-            }
+            Body::Open { name, source, targets, terms } => match self.streams.get(name) {
+                Some(stream) if done && self.joins(stream, source, targets, terms) => Ok(Effect::Opened {
+                    instance: stream.instance,
+                    created: stream.instance.0 == entry.request.0,
+                }),
+                _ => Err(Refusal::Busy),
+            },
             Body::Close { .. } if done => Ok(Effect::Closed(None)),
             // There may have been none of that name, or the mesh was critical: nothing was done.
             Body::Close { .. } => Err(Refusal::Busy),
@@ -408,8 +395,7 @@ impl State {
                 self.members.insert(*node, updated);
                 Ok(Effect::Updated(*node))
             }
-            Body::Open { name, source, targets, policy, poison, keep, rank } => {
-                let terms = Terms { policy, poison: *poison, keep: *keep, rank };
+            Body::Open { name, source, targets, terms } => {
                 let ends = self.may_open(name, source, targets, terms)?;
                 Ok(self.open(index, StreamInstance(entry.request.0), name, ends))
             }
@@ -609,10 +595,8 @@ impl State {
         let instances: alloc::collections::BTreeSet<_> = self.streams.values().map(|s| s.instance).collect();
         assert_eq!(instances.len(), self.streams.len(), "M4: no two streams share an instance");
         for stream in self.streams.values() {
-            let Ends { source, targets, policy, poison, keep, .. } = stream.ends.clone();
-            let ends = Ends::new(source, targets, policy)
-                .and_then(|ends| ends.with_poison(poison))
-                .and_then(|ends| ends.keeping(keep));
+            let (source, targets) = (stream.ends.source, stream.ends.targets.clone());
+            let ends = Ends::on(source, targets, stream.ends.terms());
             assert!(ends.is_ok(), "M4: a stream has a source and targets");
             stream.check_seal();
             stream.check_members();

@@ -349,8 +349,7 @@ fn body_out(body: &Body) -> proto::Body {
             addresses: addresses.clone(),
             api: api.clone(),
         }),
-        Body::Open { name, source, targets, policy, poison, keep, rank } => {
-            let terms = opening::Terms { policy, poison: *poison, keep: *keep, rank };
+        Body::Open { name, source, targets, terms } => {
             Kind::Open(opening::open_out(name, source, targets, terms))
         }
         Body::Close { name } => Kind::Close(proto::Close { name: name.clone() }),

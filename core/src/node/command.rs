@@ -9,8 +9,8 @@ use bytes::Bytes;
 use crate::agreed::{ConfigCommand, ConfigRefusal, ConfigReply};
 use crate::description::Description;
 use crate::digest::Digest;
-use crate::ends::{BadEnds, Ends, Poison, Policy};
-use crate::flow::{FlowRefusal, FlowTold, FlowWish, Rank, Tenant};
+use crate::ends::{BadEnds, Ends, Terms};
+use crate::flow::{FlowRefusal, FlowTold, FlowWish, Tenant};
 use crate::id::{
     AttachToken, AuthorityEpoch, MeshId, NodeId, Sequence, SessionEpoch, StreamInstance, UpdateNumber,
     WriterId, WriterSequence,
@@ -18,7 +18,6 @@ use crate::id::{
 use crate::members::{MembersRefusal, MembersWish, StreamMembers};
 use crate::parked::{ParkedCommand, ParkedRefusal, ParkedReply};
 use crate::recovery::{RecoverCommand, RecoverRefusal, RecoverReply};
-use crate::retention::Retention;
 use crate::sealing::{SealRefusal, Sealed};
 use crate::time::Span;
 use crate::update::{Lagging, UpdateCommand, UpdateKind, UpdateReply};
@@ -47,14 +46,8 @@ pub enum Command {
         source: String,
         /// Names or ids of the nodes that process.
         targets: Vec<String>,
-        /// By whom of them a message must be processed to be completed.
-        policy: Policy<String>,
-        /// What becomes of a message that a handler fails at again and again.
-        poison: Poison,
-        /// What is kept of what all have processed.
-        keep: Retention,
-        /// Whose it is, and what ranks it.
-        rank: Rank,
+        /// What is asked of it.
+        terms: Terms<String>,
     },
     /// Close a stream: nothing more is accepted and its bytes go. Answered by [`Reply::StreamClosed`].
     CloseStream {

@@ -685,10 +685,8 @@ impl Node {
             C::Seed { name } => self.mesh.handle(now, mesh::Input::Seed { request, name }),
             C::Invite => self.mesh.handle(now, mesh::Input::Invite { request }),
             C::Join { token } => self.mesh.handle(now, mesh::Input::Join { request, token }),
-            C::OpenStream { name, source, targets, policy, poison, keep, rank } => {
-                let open =
-                    mesh::Input::OpenStream { request, name, source, targets, policy, poison, keep, rank };
-                self.mesh.handle(now, open);
+            C::OpenStream { name, source, targets, terms } => {
+                self.mesh.handle(now, mesh::Input::OpenStream { request, name, source, targets, terms });
             }
             C::CloseStream { name } => self.mesh.handle(now, mesh::Input::CloseStream { request, name }),
             C::SealStream { name, lost } => {

@@ -5,11 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
-use wattle_core::ends::{Poison, Policy};
-use wattle_core::flow::Rank;
+use wattle_core::ends::Terms;
 use wattle_core::id::{WriterId, WriterSequence};
 use wattle_core::node::command::{Command, Refusal, Reply, Waited};
-use wattle_core::retention::Retention;
 use wattle_io::{Running, Settings, start};
 
 /// Publishers at the same time.
@@ -130,9 +128,8 @@ async fn fill(arguments: &Arguments) {
         let node = node.clone();
         async move {
             let (source, targets) = ("source".to_owned(), vec!["target".to_owned()]);
-            let (name, policy) = (stream(number), Policy::All);
-            let (poison, keep, rank) = (Poison::Block, Retention::default(), Rank::default());
-            ask(&node, Command::OpenStream { name, source, targets, policy, poison, keep, rank }).await;
+            let name = stream(number);
+            ask(&node, Command::OpenStream { name, source, targets, terms: Terms::default() }).await;
         }
     })
     .await;

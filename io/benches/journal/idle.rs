@@ -4,10 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use wattle_core::ends::{Poison, Policy};
-use wattle_core::flow::Rank;
+use wattle_core::ends::Terms;
 use wattle_core::node::command::{Command, Reply};
-use wattle_core::retention::Retention;
 use wattle_io::{Running, Settings, start};
 
 use crate::fill::{ask, each, publish, settings, stream};
@@ -67,9 +65,8 @@ async fn open(node: &Running, numbers: std::ops::Range<usize>) {
         let node = node.clone();
         async move {
             let (source, targets) = ("source".to_owned(), vec!["target".to_owned()]);
-            let (name, policy) = (stream(from + number), Policy::All);
-            let (poison, keep, rank) = (Poison::Block, Retention::default(), Rank::default());
-            ask(&node, Command::OpenStream { name, source, targets, policy, poison, keep, rank }).await;
+            let name = stream(from + number);
+            ask(&node, Command::OpenStream { name, source, targets, terms: Terms::default() }).await;
         }
     })
     .await;

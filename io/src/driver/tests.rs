@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use wattle_core::digest::Digest;
-use wattle_core::ends::{Poison, Policy};
-use wattle_core::flow::Rank;
+use wattle_core::ends::Terms;
 use wattle_core::id::{
     AttachToken, AuthorityEpoch, MessageId, RequestId, Sequence, SessionEpoch, StreamInstance, WriterId,
     WriterSequence,
@@ -14,7 +13,6 @@ use wattle_core::id::{
 use wattle_core::node::command::{Command, Position, Receipt, Refusal, Reply, Waited};
 use wattle_core::node::output::{CloseReason, Delivered, Delivery, DialId, LoadId, Timer};
 use wattle_core::record::Owner;
-use wattle_core::retention::Retention;
 use wattle_core::time::Span;
 use wattle_core::work::{Done, Job, WorkId};
 
@@ -444,10 +442,7 @@ async fn a_failed_assertion_ends_the_node_with_its_text_and_frees_the_directory(
         name: "w".to_owned(),
         source: "a".to_owned(),
         targets: vec!["b".to_owned()],
-        policy: Policy::All,
-        poison: Poison::Block,
-        keep: Retention::default(),
-        rank: Rank::default(),
+        terms: Terms::default(),
     };
     assert_eq!(node.command(open).next().await, None);
     assert_eq!(node.stopped().await, StopReason::Panicked("S1: the stand-in stumbles".to_owned()));

@@ -57,7 +57,7 @@
 //!     }
 //! }
 //!
-//! # use wattle_core::{ends::{Poison, Policy}, flow::Rank, id::{WriterId, WriterSequence}, node::command::{Command, Reply, Waited}};
+//! # use wattle_core::{ends::Terms, id::{WriterId, WriterSequence}, node::command::{Command, Reply, Waited}};
 //! # use wattle_io::{Running, Settings};
 //! # async fn ask(node: &Running, command: Command) -> Reply {
 //! #     node.command(command).next().await.unwrap().unwrap()
@@ -73,7 +73,7 @@
 //! # let Reply::Token { token } = ask(&here, Command::Invite).await else { panic!() };
 //! # let there = Running::start(settings("there")).await.unwrap();
 //! # ask(&there, Command::Join { token }).await;
-//! # ask(&here, Command::OpenStream { name: "words".into(), source: "here".into(), targets: vec!["there".into()], policy: Policy::All, poison: Poison::Block, keep: Default::default(), rank: Rank::default() }).await;
+//! # ask(&here, Command::OpenStream { name: "words".into(), source: "here".into(), targets: vec!["there".into()], terms: Terms::default() }).await;
 //! let store = Arc::new(Mutex::new(Store::default()));
 //! let handling = there.handle("words", Words(Arc::clone(&store)), Options::default());
 //! # let (stream, writer, first) = ("words".to_owned(), WriterId(1), WriterSequence(1));

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, async_trait};
-use wattle_core::ends::Poison;
+use wattle_core::ends::{Poison, Terms};
 use wattle_core::flow::FlowChange;
 use wattle_core::node::command::{Command, Refusal, Reply};
 use wattle_core::update::UpdateKind;
@@ -88,10 +88,13 @@ impl<W: World> MeshDataService for Data<W> {
             priority,
         } = request.into_inner();
         let poison = Poison::of(park_after, fail_after).map_err(Refusal::BadEnds);
-        let (policy, poison) =
-            (convert::policy(complete)?, poison.map_err(|refusal| errors::status(&refusal))?);
-        let (keep, rank) = (keeping::read(keep)?, flow::rank(&tenant, qos, priority)?);
-        let open = Command::OpenStream { name: name.clone(), source, targets, policy, poison, keep, rank };
+        let terms = Terms {
+            policy: convert::policy(complete)?,
+            poison: poison.map_err(|refusal| errors::status(&refusal))?,
+            keep: keeping::read(keep)?,
+            rank: flow::rank(&tenant, qos, priority)?,
+        };
+        let open = Command::OpenStream { name: name.clone(), source, targets, terms };
         match ask(&self.world, open).await? {
             Reply::StreamOpened { instance, created } => {
                 Ok(Response::new(StreamHandle { name, instance: convert::instance(instance), created }))

@@ -41,10 +41,7 @@ async fn stopping_and_starting_answer_with_what_the_node_is_then() {
         name: "words".into(),
         source: "a".into(),
         targets: vec!["b".into()],
-        policy: wattle_core::ends::Policy::All,
-        poison: wattle_core::ends::Poison::Block,
-        keep: wattle_core::retention::Retention::default(),
-        rank: wattle_core::flow::Rank::default(),
+        terms: wattle_core::ends::Terms::default(),
     };
     let refused = super::mesh::ask(&world, open).await.unwrap_err();
     let detail = errors::detail_of(&refused).unwrap();

@@ -2,11 +2,10 @@
 
 use bytes::Bytes;
 use prost::Message as _;
-use wattle_core::ends::{Poison, Policy};
-use wattle_core::flow::{FlowChange, FlowWish, Rank, Rate, Tenant, Which};
+use wattle_core::ends::Terms;
+use wattle_core::flow::{FlowChange, FlowWish, Rate, Tenant, Which};
 use wattle_core::id::{AuthorityEpoch, Sequence, StreamInstance, WriterId, WriterSequence};
 use wattle_core::node::command::{Command, Position, Waited};
-use wattle_core::retention::Retention;
 use wattle_core::time::Span;
 use wattle_proto::frame::{FrameWriter, MAX_FRAME, Message};
 use wattle_proto::node::Envelope;
@@ -154,10 +153,7 @@ fn call(source: &mut Source<'_>, tape: &Tape) -> Call {
             name: name(source),
             source: name(source),
             targets: vec![name(source)],
-            policy: Policy::All,
-            poison: Poison::Block,
-            keep: Retention::default(),
-            rank: Rank::default(),
+            terms: Terms::default(),
         },
         4 => Command::CloseStream { name: name(source) },
         5 => Command::FindWriter { stream: name(source), writer: writer(source) },

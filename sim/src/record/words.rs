@@ -1,6 +1,7 @@
 //! What a record says: a few words, and the fields that are worth a line of their own.
 
 use bytes::Bytes;
+use wattle_core::ends::Terms;
 use wattle_core::node::command::{Command, Reply};
 use wattle_core::node::output::Delivered;
 use wattle_core::node::{Input, Output};
@@ -171,7 +172,7 @@ pub(super) fn command_fields(request: u64, command: &Command) -> Vec<Field> {
         Command::Attach { stream, window, .. } => {
             fields.extend([field("stream", stream), field("window", window)]);
         }
-        Command::OpenStream { name, source, targets, policy, poison, keep, rank: _ } => {
+        Command::OpenStream { name, source, targets, terms: Terms { policy, poison, keep, .. } } => {
             fields.extend([field("stream", name), field("source", source)]);
             fields.extend(targets.iter().map(|target| field("target", target)));
             fields.push(field("completed by", format!("{policy:?}").to_lowercase()));

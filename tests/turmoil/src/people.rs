@@ -10,11 +10,9 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::sleep;
 use turmoil::net::{TcpListener, TcpStream};
-use wattle_core::ends::{Poison, Policy};
-use wattle_core::flow::Rank;
+use wattle_core::ends::Terms;
 use wattle_core::id::{WriterId, WriterSequence};
 use wattle_core::node::command::{Command, Position, Refusal, Reply, Waited};
-use wattle_core::retention::Retention;
 use wattle_io::{Handed, Running};
 
 use crate::{A, B, C, PORT, Plan, STREAM, Seen};
@@ -96,9 +94,7 @@ async fn insist(node: &Running, mut command: impl FnMut() -> Option<Command>) ->
 /// Opens the stream and publishes what is left to publish, each batch until it is accepted, the last until it is completed.
 async fn publish(node: &Running, seen: &Rc<RefCell<Seen>>, plan: Plan) {
     let (name, source, targets) = (STREAM.to_owned(), A.to_owned(), vec![C.to_owned()]);
-    let (policy, poison) = (Policy::All, Poison::Block);
-    let (keep, rank) = (Retention::default(), Rank::default());
-    let open = Command::OpenStream { name, source, targets, policy, poison, keep, rank };
+    let open = Command::OpenStream { name, source, targets, terms: Terms::default() };
     insist(node, || Some(open.clone())).await;
     let find = Command::FindWriter { stream: STREAM.to_owned(), writer: WRITER };
     let Some(Reply::Writer { next, .. }) = insist(node, || Some(find.clone())).await else { return };

@@ -1,5 +1,5 @@
 use super::*;
-use crate::ends::Policy;
+use crate::ends::Terms;
 use crate::flow::{Failed, FailedAt, FlowChange, FlowTold, FlowWish, Which};
 use crate::id::Sequence;
 
@@ -11,8 +11,8 @@ impl World {
     /// A stream from a to b and c.
     fn open_between(&mut self, name: &str, poison: Poison) -> StreamInstance {
         let (name, targets) = (name.to_string(), Vec::from(["b".to_string(), "c".to_string()]));
-        let (source, policy, keep, rank) = ("a".into(), Policy::All, Retention::default(), Rank::default());
-        let open = |request| Input::OpenStream { request, name, source, targets, policy, poison, keep, rank };
+        let (source, terms) = ("a".into(), Terms { poison, ..Terms::default() });
+        let open = |request| Input::OpenStream { request, name, source, targets, terms };
         let request = self.command(0, open);
         match self.reply(0, request) {
             Some(Ok(Reply::StreamOpened { instance, .. })) => instance,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::ends::Policy;
+use crate::ends::Terms;
 use crate::flow::{
     FlowChange, FlowRefusal, FlowTold, FlowWish, Qos, RULES_MAX, Rank, Rate, Scope, Tenant, Which,
 };
@@ -22,9 +22,8 @@ fn ranked(name: &str, rank: Rank) -> impl FnOnce(RequestId) -> Input + use<> {
     let name = name.to_string();
     let targets = Vec::from(["b".to_string()]);
     move |request| {
-        let (source, policy, poison) = ("a".into(), Policy::All, Poison::Block);
-        let keep = Retention::default();
-        Input::OpenStream { request, name, source, targets, policy, poison, keep, rank }
+        let (source, terms) = ("a".into(), Terms { rank, ..Terms::default() });
+        Input::OpenStream { request, name, source, targets, terms }
     }
 }
 

@@ -9,11 +9,9 @@ use bytes::Bytes;
 
 use super::*;
 use crate::configuration::{Configuration, Member as Replica};
-use crate::ends::{Poison, Policy};
-use crate::flow::Rank;
+use crate::ends::{Poison, Policy, Terms};
 use crate::id::Term;
 use crate::record::Owner;
-use crate::retention::Retention;
 use crate::rng::Purpose;
 use crate::time::{Span, Wall};
 use crate::when::When;
@@ -723,16 +721,14 @@ pub(super) fn open_to(
 ) -> impl FnOnce(RequestId) -> Input + use<> {
     let (name, source) = (name.to_string(), source.to_string());
     let targets = targets.iter().map(ToString::to_string).collect();
-    let (poison, keep, rank) = (Poison::Block, Retention::default(), Rank::default());
-    move |request| Input::OpenStream { request, name, source, targets, policy, poison, keep, rank }
+    let terms = Terms { policy, ..Terms::default() };
+    move |request| Input::OpenStream { request, name, source, targets, terms }
 }
 
 /// The wish for a stream from a to b.
 pub(super) fn opening(name: &str) -> Body {
     let targets = Vec::from(["b".to_string()]);
-    let (policy, poison) = (Policy::All, Poison::Block);
-    let (keep, rank) = (Retention::default(), Rank::default());
-    Body::Open { name: name.into(), source: "a".into(), targets, policy, poison, keep, rank }
+    Body::Open { name: name.into(), source: "a".into(), targets, terms: Terms::default() }
 }
 
 pub(super) fn close(name: &str) -> impl FnOnce(RequestId) -> Input + use<> {
