@@ -362,6 +362,9 @@ marks! {
         FailedAgain: "a handler failed again at the message it had failed at";
         FailedRefused: "a stream that failed took nothing in";
         FailedResumed: "a stream that had failed was resumed";
+        LookedTooLate: "a leader was held up when it was to look whether targets stand still";
+        TargetStoodStill: "a target stood still for as long as its stream bears";
+        IdleTargetDetached: "a target that stood still was to be detached";
         HeldByRuleAlone: "a target whose records do not say so held still, for its stream failed there";
         StaleFailure: "a target said that a stream failed before it knew that it was resumed";
         StreamToFail: "a handler failed as often as its stream bears";

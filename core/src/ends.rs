@@ -6,7 +6,8 @@ use core::fmt;
 
 use crate::flow::Rank;
 use crate::id::{NodeId, Sequence};
-use crate::retention::Retention;
+use crate::retention::{KEEP_FOR_MAX, Retention};
+use crate::time::Span;
 
 /// Most targets of one stream.
 pub const TARGETS_MAX: usize = 63;
@@ -46,6 +47,9 @@ impl<N> Policy<N> {
         }
     }
 }
+
+/// The shortest time after which a target that stands still may be detached: it is to be longer than it takes to elect a leader.
+pub const DETACH_AFTER_MIN: Span = Span::secs(1);
 
 /// Most attempts that a policy may ask for before a message is parked, or its stream fails.
 pub const ATTEMPTS_MAX: u32 = 1_000_000;
@@ -104,6 +108,8 @@ pub struct Terms<N = NodeId> {
     pub keep: Retention,
     /// Whose it is, and what ranks it.
     pub rank: Rank,
+    /// A target that processes nothing for so long, though there is something to process, is detached; 0: never.
+    pub detach_after: Span,
 }
 
 /// The ends of a stream.
@@ -121,6 +127,8 @@ pub struct Ends {
     pub keep: Retention,
     /// Whose it is, and what ranks it.
     pub rank: Rank,
+    /// A target that processes nothing for so long, though there is something to process, is detached; 0: never.
+    pub detach_after: Span,
     /// What is asked of the last of the targets, which were added while the stream was open; in that order.
     pub late: Vec<Late>,
 }
@@ -151,6 +159,8 @@ pub enum BadEnds {
     Attempts,
     /// A message is to be parked, and to fail its stream.
     Poison,
+    /// A target that stands still is to be detached sooner than after [`DETACH_AFTER_MIN`], or later than can be counted.
+    DetachAfter,
 }
 
 impl fmt::Display for BadEnds {
@@ -161,6 +171,9 @@ impl fmt::Display for BadEnds {
             Self::Twice => f.write_str("a stream needs different nodes: one is named twice"),
             Self::Retention => f.write_str(
                 "a stream keeps up to 2^60 messages, 2^60 bytes and 100 years, in whole milliseconds",
+            ),
+            Self::DetachAfter => f.write_str(
+                "a target that processes nothing is detached after 1 s to 100 years, in whole milliseconds",
             ),
             Self::Attempts => {
                 write!(
@@ -210,8 +223,7 @@ impl Ends {
                 if named.len() == targets.len() { Policy::All } else { Policy::Named(named) }
             }
         };
-        let (poison, rank, keep) = (Poison::Block, Rank::default(), Retention::default());
-        Ok(Self { source, targets, policy, poison, keep, rank, late: Vec::new() })
+        Ok(Self { source, targets, policy, ..Self::default() })
     }
 
     /// A stream from `source` to these targets, of which that is asked.
@@ -219,15 +231,16 @@ impl Ends {
     /// # Errors
     /// What does not fit.
     pub fn on(source: NodeId, targets: Vec<NodeId>, terms: Terms) -> Result<Self, BadEnds> {
-        let Terms { policy, poison, keep, rank } = terms;
-        Self::new(source, targets, policy)?.ranked(rank).with_poison(poison)?.keeping(keep)
+        let Terms { policy, poison, keep, rank, detach_after } = terms;
+        let ends = Self::new(source, targets, policy)?.ranked(rank).with_poison(poison)?.keeping(keep)?;
+        ends.detaching(detach_after)
     }
 
     /// What is asked of it.
     #[must_use]
     pub fn terms(&self) -> Terms {
-        let Self { policy, poison, keep, rank, .. } = self.clone();
-        Terms { policy, poison, keep, rank }
+        let Self { policy, poison, keep, rank, detach_after, .. } = self.clone();
+        Terms { policy, poison, keep, rank, detach_after }
     }
 
     /// The same of another rank.
@@ -259,12 +272,24 @@ impl Ends {
         if keep.is_valid() { Ok(Self { keep, ..self }) } else { Err(BadEnds::Retention) }
     }
 
+    /// The same, and a target that processes nothing for that long is detached; 0: none is.
+    ///
+    /// # Errors
+    /// That is too short, or more than can be counted.
+    pub fn detaching(self, after: Span) -> Result<Self, BadEnds> {
+        let whole = after == Span::millis(after.as_millis());
+        let counts = (DETACH_AFTER_MIN..=KEEP_FOR_MAX).contains(&after) && whole;
+        if counts || after == Span::ZERO {
+            Ok(Self { detach_after: after, ..self })
+        } else {
+            Err(BadEnds::DetachAfter)
+        }
+    }
+
     /// A stream from one node to another.
     #[must_use]
     pub fn between(source: NodeId, target: NodeId) -> Self {
-        let (policy, poison, rank) = (Policy::All, Poison::Block, Rank::default());
-        let (keep, late) = (Retention::default(), Vec::new());
-        Self { source, targets: [target].into(), policy, poison, keep, rank, late }
+        Self { source, targets: [target].into(), ..Self::default() }
     }
 
     /// The same without some of the targets. A policy that asks for these is met as if they were lost, see [`Self::completed`].
@@ -337,7 +362,9 @@ impl Ends {
             Poison::Park { attempts } => Some(alloc::format!("parks after {attempts} attempts")),
             Poison::Fail { attempts } => Some(alloc::format!("fails after {attempts} attempts")),
         };
-        [Some(ends), poison, self.keep.words(), self.rank.words()]
+        let detaches = (self.detach_after > Span::ZERO)
+            .then(|| alloc::format!("detaches who processes nothing for {}", self.detach_after.words()));
+        [Some(ends), poison, self.keep.words(), detaches, self.rank.words()]
             .into_iter()
             .flatten()
             .collect::<Vec<String>>()
@@ -357,7 +384,23 @@ impl Ends {
             && policy
             && self.poison == other.poison
             && self.keep == other.keep
+            && self.detach_after == other.detach_after
             && self.rank == other.rank
+    }
+
+    /// Whether the targets can meet the policy as it was meant: there are as many as it asks for, or somebody of those whom it names.
+    #[must_use]
+    pub fn can_meet_policy(&self) -> bool {
+        let (count, named) = self.policy.parts();
+        count as usize <= self.targets.len()
+            && (named.is_empty() || named.iter().any(|node| self.targets.contains(node)))
+    }
+
+    /// The last message in front of what the target in that place owes.
+    #[must_use]
+    pub fn owes_behind(&self, place: usize) -> Sequence {
+        let late = place.checked_sub(self.targets.len() - self.late.len());
+        late.and_then(|late| self.late.get(late)).map_or(Sequence(0), |late| late.behind)
     }
 
     /// Up to where the policy is met by these marks, told by the place of the target; those of whom `gone` holds are out of it, and
@@ -417,12 +460,8 @@ impl Ends {
         mark: &'a impl Fn(usize) -> Sequence,
         gone: &'a impl Fn(NodeId) -> bool,
     ) -> impl Iterator<Item = (usize, NodeId, Sequence)> + 'a {
-        let begun = self.targets.len() - self.late.len();
         let each = self.targets.iter().enumerate().filter(|(_, node)| !gone(**node));
-        each.map(move |(place, &node)| {
-            let late = place.checked_sub(begun).and_then(|late| self.late.get(late));
-            (place, node, mark(place).max(late.map(|late| late.behind).unwrap_or_default()))
-        })
+        each.map(move |(place, &node)| (place, node, mark(place).max(self.owes_behind(place))))
     }
 }
 

@@ -403,6 +403,8 @@ bugs! {
             "a rule that pauses streams is not written beside the stored state: a source that starts anew takes messages in until it has heard how far the log is committed (M82)";
         StaleFailureCounts = "stale-failure-counts":
             "a stream that was resumed fails again by what its target had said before it knew of that (M86)";
+        IdleBelowPolicy = "idle-below-policy":
+            "a target that stands still is detached though those who are left are fewer than the policy asks for (M87)";
         ResumedTogether = "resumed-together":
             "who resumes one stream resumes its tenant with it";
         SealWaitsForOne = "seal-waits-for-one":
@@ -557,6 +559,8 @@ bugs! {
             "who replays is handed what is parked (S27)";
         AttemptsForgotten = "attempts-forgotten":
             "a start counts the attempts of the message that fails anew (S29)";
+        IdleClockRunsOn = "idle-clock-runs-on":
+            "a target that goes on slowly is detached for standing still: its time is counted from when it first had something to process (S43)";
         FailedTriesOn = "failed-tries-on":
             "a target goes on handing over the message that failed its stream, for a handler that comes anew (S41)";
         FailedTakesIn = "failed-takes-in":

@@ -49,13 +49,7 @@ impl Retention {
             kept.push(alloc::format!("{} bytes", self.bytes));
         }
         if self.span > Span::ZERO {
-            let millis = self.span.as_millis();
-            let exact = millis.is_multiple_of(1000);
-            kept.push(if exact {
-                alloc::format!("{} s", millis / 1000)
-            } else {
-                alloc::format!("{millis} ms")
-            });
+            kept.push(self.span.words());
         }
         (!kept.is_empty()).then(|| alloc::format!("keeps {}", kept.join(", ")))
     }

@@ -1,5 +1,6 @@
 //! Two clocks. [`Instant`] is monotonic and decides; [`Wall`] may step and serves people and retention only.
 
+use alloc::string::String;
 use core::fmt;
 use core::num::NonZeroU64;
 use core::ops::{Add, AddAssign, Sub};
@@ -123,6 +124,17 @@ impl Add for Span {
     type Output = Self;
     fn add(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
+    }
+}
+
+impl Span {
+    /// A length that somebody asked for, in words: "90 s", or "1500 ms".
+    #[must_use]
+    pub fn words(self) -> String {
+        match self.as_millis() {
+            millis if millis.is_multiple_of(1000) => alloc::format!("{} s", millis / 1000),
+            millis => alloc::format!("{millis} ms"),
+        }
     }
 }
 

@@ -213,3 +213,49 @@ async fn a_target_is_added_to_a_stream_that_goes_on_and_completes_what_follows_w
     assert_ne!(code, 0);
     assert!(error.contains("it does not come back to this life of the stream"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_that_stands_still_is_told_and_detached_where_its_stream_says_so() {
+    let root = tempfile::tempdir().expect("a directory");
+    let root = root.path();
+    let [_a, _b, _c] = common::line(root, "").await;
+    until(root, &["status", "--node", "b"], |text| text.contains("voters a, b, c")).await;
+    let open = ["stream", "open", "fan", "--from", "a", "--to", "b", "--to", "c"];
+    let detaching = |after| [&open[..], &["--detach-after", after]].concat();
+    let (code, _, error) = wattle(root, &detaching("999ms"));
+    assert_eq!(code, 1);
+    assert!(error.contains("detached after 1 s to 100 years"), "{error}");
+    assert_eq!(wattle(root, &detaching("4s")).0, 0);
+    let (code, _, error) = wattle(root, &open);
+    assert_eq!(code, 1, "that is another stream");
+    assert!(error.contains("a to b, c, detaches who processes nothing for 4s: close it first"), "{error}");
+    let patient = ["stream", "open", "patient", "--from", "a", "--to", "b", "--to", "c"];
+    assert_eq!(wattle(root, &patient).0, 0);
+
+    let (code, _, error) = publish(root, &["one", "two"], "accepted");
+    assert_eq!(code, 0, "{error}");
+    let path = root.join("lines");
+    let (code, _, error) =
+        wattle(root, &["publish", "patient", path.to_str().expect("text"), "--wait", "accepted"]);
+    assert_eq!(code, 0, "{error}");
+    for stream in ["fan", "patient"] {
+        let (_, text, _) = wattle(root, &["subscribe", stream, "--at", "b", "--count", "2"]);
+        assert_eq!(text, "one\ntwo\n");
+    }
+    let detached = "c was detached: it processed nothing for 4 s";
+    let shown = until(root, &["stream", "show", "fan"], |text| text.contains(detached)).await;
+    assert!(shown.contains("detaches    who processes nothing for 4s"), "{shown}");
+    until(root, &["stream", "show", "fan"], |text| text.contains("released    2")).await;
+    let shown = wattle(root, &["stream", "show", "patient"]).1;
+    assert!(shown.contains("target c          processed 0, 2 behind, nothing for "), "{shown}");
+    assert!(!shown.contains("detach"), "{shown}");
+    // The last one stays, however long it takes.
+    let (code, _, error) = publish(root, &["one", "two", "three"], "accepted");
+    assert_eq!(code, 0, "{error}");
+    tokio::time::sleep(std::time::Duration::from_secs(9)).await;
+    let shown = wattle(root, &["stream", "show", "fan"]).1;
+    assert!(shown.contains("target b          processed 2, 1 behind, nothing for "), "{shown}");
+    let (code, _, error) = wattle(root, &["stream", "members", "fan", "--detach", "b", "--reason", "too"]);
+    assert_eq!(code, 1);
+    assert!(error.contains("b is the last target of this stream"), "{error}");
+}

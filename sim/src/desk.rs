@@ -9,7 +9,7 @@ use wattle_core::node::command::Command;
 use wattle_core::sealing::Sealed;
 
 use crate::checker::{
-    Agreement, Checked, Configuration, Departures, Failures, Flows, Handling, Keys, Logs, Members,
+    Agreement, Checked, Configuration, Departures, Failures, Flows, Handling, Idle, Keys, Logs, Members,
     Recoveries, Registry, Seals, Stops, StreamLedger, UpdateLedger, Votes,
 };
 use crate::event::{Actor, Event, MICRO, MILLI, Queue, Time};
@@ -155,6 +155,8 @@ pub struct Books {
     pub flows: Flows,
     /// Which streams failed.
     pub failures: Failures,
+    /// Whose handlers stand still.
+    pub idle: Idle,
     /// Who was told to take no part for a while.
     pub stops: Stops,
     /// What was told of keys that give way.
@@ -205,7 +207,7 @@ impl Books {
     /// Somebody says how the members of a stream changed, or are to.
     ///
     /// # Errors
-    /// X30, X32.
+    /// X30, X32, X43.
     pub fn changed(&mut self, stream: usize, members: &StreamMembers) -> Checked {
         for (node, first) in self.members.told_added(stream, members)? {
             let node = self.ids.iter().position(|id| *id == node);
@@ -214,9 +216,19 @@ impl Books {
                 self.streams[stream].joins(place, first)?;
             }
         }
-        let fresh = self.members.told(stream, members)?;
-        let nodes = fresh.iter().filter_map(|out| self.ids.iter().position(|id| id == out));
-        nodes.into_iter().try_for_each(|node| self.streams[stream].taken_out(node))
+        for out in self.members.told(stream, members)? {
+            let Some(node) = self.ids.iter().position(|id| *id == out) else { continue };
+            self.streams[stream].taken_out(node)?;
+            self.idle.taken_out(stream, out, &self.streams[stream])?;
+        }
+        Ok(())
+    }
+
+    /// The target of a stream on that node stands still for about as long as that bears: from now on it may be detached, as if somebody had asked for that.
+    pub fn stands_still(&mut self, stream: usize, node: usize) {
+        self.members.may_go(stream, self.ids[node]);
+        self.streams[stream].may_leave(node, Change::Detach);
+        self.idle.stands_still(stream, self.ids[node]);
     }
 }
 

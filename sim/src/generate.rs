@@ -8,6 +8,7 @@ mod faults;
 mod flow;
 mod fork;
 mod former;
+mod idle;
 mod late;
 mod links;
 mod members;

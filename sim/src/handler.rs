@@ -77,6 +77,46 @@ pub(crate) struct Handler {
     trouble: String,
     /// What it fails at, if it fails at anything.
     warden: Option<Warden>,
+    still: Still,
+}
+
+/// What is to be known of a handler that may come to stand still.
+#[derive(Debug)]
+struct Still {
+    /// When it processed something last, or its stream was opened at the earliest.
+    last: Time,
+    /// Since when it processes nothing of what it has.
+    since: Option<Time>,
+    /// Its stream bears that for so long; 0: for ever.
+    bears: Time,
+    /// When all faults are over; and whether there are any.
+    heals_at: Time,
+    faults: bool,
+    /// The book knows that it may be detached.
+    told: bool,
+}
+
+impl Still {
+    /// Somewhat before its stream may have had enough of it, by any clock.
+    fn tell_at(&self) -> Option<Time> {
+        let since = self.since.filter(|_| self.bears > 0 && !self.told)?;
+        Some((self.last + self.bears / 5 * 4).max(since))
+    }
+
+    /// When a round of work ends that takes so long for who does not stand still.
+    fn busy_until(&mut self, plan: &HandlerPlan, desk: &Desk<'_>, service: Time) -> Time {
+        if desk.healed || plan.stands_still_at == 0 || desk.now < plan.stands_still_at {
+            return desk.now + service.max(1);
+        }
+        self.since.get_or_insert(desk.now);
+        self.heals_at
+    }
+
+    /// Whether its stream must have had enough of it by now. A leader that falls takes the time with it.
+    fn is_due(&self, now: Time) -> bool {
+        let long = 2 * self.bears + 5 * SECOND;
+        self.bears > 0 && !self.faults && self.since.is_some_and(|since| now >= since + long)
+    }
 }
 
 impl Handler {
@@ -111,6 +151,14 @@ impl Handler {
             last_call: 0,
             trouble: "never asked".into(),
             warden,
+            still: Still {
+                last: stream.opens_at,
+                since: None,
+                bears: stream.detach_after,
+                heals_at: whole.fault_phase,
+                faults: !whole.faults.is_empty(),
+                told: false,
+            },
         }
     }
 
@@ -152,6 +200,10 @@ impl Handler {
             self.sleep(desk, self.away_until - desk.now);
             return Ok(());
         }
+        if self.still.tell_at().is_some_and(|at| at <= desk.now) {
+            self.still.told = true;
+            desk.books.stands_still(self.index, self.node);
+        }
         self.look_at_parked(desk);
         self.work(desk)?;
         if self.attached.is_none() && desk.now >= self.ask_again_at {
@@ -166,7 +218,8 @@ impl Handler {
         let attach = self.attached.is_none().then_some(self.ask_again_at.max(self.away_until));
         let interruption = self.interruptions.front().map(|interruption| interruption.at);
         let parked = self.warden.as_ref().map(|warden| warden.next_at().max(self.away_until));
-        if let Some(at) = [work, attach, interruption, parked].into_iter().flatten().min() {
+        let still = self.still.tell_at().map(|at| at.max(self.away_until));
+        if let Some(at) = [work, attach, interruption, parked, still].into_iter().flatten().min() {
             self.sleep(desk, at.saturating_sub(desk.now));
         }
     }
@@ -243,7 +296,9 @@ impl Handler {
         for (_, sequence) in done {
             self.warden.iter_mut().try_for_each(|warden| warden.processes(sequence))?;
         }
-        attached.busy_until = (!attached.queue.is_empty()).then(|| desk.now + service.max(1));
+        self.still.last = desk.now;
+        let left = !attached.queue.is_empty();
+        attached.busy_until = left.then(|| self.still.busy_until(&self.plan, desk, service));
         let (token, instance, authority) = (attached.token, attached.instance, attached.authority);
         if self.plan.kind == HandlerKind::Transactional {
             let before = self.stored.map_or(0, |stored| stored.sequence.0);
@@ -290,7 +345,7 @@ impl Handler {
             attached.queue.push_back((before, sequence));
         }
         if attached.busy_until.is_none() && attached.failing.is_none() && !attached.queue.is_empty() {
-            attached.busy_until = Some(desk.now + service.max(1));
+            attached.busy_until = Some(self.still.busy_until(&self.plan, desk, service));
             self.sleep_until_needed(desk);
         }
         Ok(())
@@ -626,6 +681,9 @@ impl Handler {
 
     /// All faults are over.
     pub(crate) fn heal(&mut self, desk: &mut Desk<'_>) {
+        if self.still.is_due(desk.now) {
+            desk.books.idle.is_due(self.index, desk.books.ids[self.node]);
+        }
         self.interruptions.clear();
         self.away_until = self.away_until.min(desk.now);
         if let Some(until) = self.attached.as_mut().and_then(|attached| attached.busy_until.as_mut()) {

@@ -631,6 +631,9 @@ pub struct HandlerPlan {
     /// What interrupts it.
     #[serde(default)]
     pub interruptions: Vec<Interruption>,
+    /// From then on, and until all faults are over, it processes nothing that it is handed; 0: it never stands still.
+    #[serde(default, with = "text::time", skip_serializing_if = "is_zero")]
+    pub stands_still_at: Time,
     /// When it attaches again, it presents a position that nobody ever gave it one time in so many; 0 for never.
     #[serde(default, with = "text::number", skip_serializing_if = "never")]
     pub forges_one_in: u64,

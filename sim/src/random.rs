@@ -87,6 +87,8 @@ pub enum Purpose {
     Additions = 103,
     /// Messages that handlers fail at.
     Poison = 102,
+    /// Targets that stand still.
+    Idle = 104,
     /// Streams that are paused, and throttled.
     Flow = 130,
     /// Members whose keys give way.

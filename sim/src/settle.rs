@@ -478,7 +478,8 @@ impl<M: Machine> World<M> {
     /// How the ends of a stream show that a change of its members is not done.
     fn unchanged(&self, statuses: &[Status], index: usize) -> Option<String> {
         let founded = |node| self.books.seals.goes_on_from(index, node);
-        self.books.members.owed(index, &self.shown(statuses, index), founded)
+        let owed = self.books.members.owed(index, &self.shown(statuses, index), founded);
+        owed.or_else(|| self.books.idle.owed(index, self.books.members.out(index)))
     }
 
     /// What the ends of a stream show of it.

@@ -3,6 +3,7 @@
 use wattle_core::ends::{Poison, Policy, Terms};
 use wattle_core::id::RequestId;
 use wattle_core::node::command::{Command, Refusal, Reply};
+use wattle_core::time::Span;
 
 use crate::checker::{Checked, ensure};
 use crate::desk::{Call, Desk, request_of};
@@ -83,6 +84,7 @@ impl Task {
                     poison: entry.poison.as_ref().map_or(Poison::Block, PoisonPlan::policy),
                     keep: entry.keep.retention(),
                     rank: plan.rank(&entry.name),
+                    detach_after: Span(entry.detach_after),
                 },
             };
             new(plan.nodes.len() + stream, entry.asked_at, entry.opens_at, Errand::Open { stream, command })

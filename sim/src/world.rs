@@ -10,7 +10,7 @@ use wattle_core::time::Span;
 use wattle_core::work::Done;
 
 use crate::checker::{
-    Agreement, Configuration, Departures, Failure, Failures, Flows, Handling, Keys, Logs, Members,
+    Agreement, Configuration, Departures, Failure, Failures, Flows, Handling, Idle, Keys, Logs, Members,
     Neighbours, Pauses, Peers, Recoveries, Registry, Relays, Seals, Starts, Stops, StreamLedger, Traffic,
     UpdateLedger, Votes, Watermarks,
 };
@@ -163,6 +163,7 @@ impl<M: Machine> World<M> {
             members: Members::default(),
             flows: Flows::default(),
             failures: Failures::default(),
+            idle: Idle::default(),
             stops: Stops::default(),
             keys: Keys::new(processes.iter().map(|process| (process.id(), process.identity.key))),
             logs: Logs::default(),

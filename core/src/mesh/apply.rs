@@ -149,6 +149,10 @@ impl Mesh {
                 self.members_moved(&done.name);
                 None
             }
+            (Effect::Members { changed: true, .. }, Body::TargetIdle(report)) => {
+                self.members_moved(&report.name);
+                None
+            }
             (Effect::Flow { scope, changed: true }, _) => {
                 self.resumed_changed(scope);
                 self.flow_changed();

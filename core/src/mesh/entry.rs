@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::eviction::Evict;
 use super::failing::StreamFailed;
+use super::idle::TargetIdle;
 use super::members::MembersChanged;
 use super::recovery::Recover;
 use super::rotation::Step;
@@ -174,6 +175,8 @@ pub enum Body {
     Flow(Box<FlowWish>),
     /// A target's handler failed at a message as often as the policy of the stream bears.
     StreamFailed(Box<StreamFailed>),
+    /// A target processed nothing for as long as its stream bears.
+    TargetIdle(Box<TargetIdle>),
     /// Does something about a stream, if it is that tenant's.
     Within {
         /// Whose it must be.

@@ -21,6 +21,7 @@ use crate::id::{
 use crate::members::MembersWish;
 use crate::recovery::{LogEnd, LogTrail, RecoverCommand};
 use crate::sealing::StreamEnd;
+use crate::time::Span;
 use crate::work::{Done, PublicKey};
 
 /// What was persisted up to some step; comes back once that is on disk.
@@ -136,6 +137,17 @@ pub enum Input {
         instance: StreamInstance,
         /// At what.
         failed: FailedAt,
+    },
+    /// A target processed nothing for as long as its stream bears, and this node leads its group. Told again while that lasts.
+    TargetIdle {
+        /// Which stream.
+        instance: StreamInstance,
+        /// Under which it leads.
+        authority: AuthorityEpoch,
+        /// Who.
+        target: NodeId,
+        /// For how long, while it led.
+        idle: Span,
     },
     /// A change of a stream's members is done, and this node leads its group.
     MembersChanged {

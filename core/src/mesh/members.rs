@@ -14,7 +14,7 @@ use super::recovery::number;
 use super::sealing::StreamGroup;
 use super::state::{Effect, State, Stream};
 use super::wire::{self, Malformed, TEXT_MAX, id_bytes};
-use crate::ends::{Ends, Late, TARGETS_MAX};
+use crate::ends::{Ends, Late, Policy, TARGETS_MAX};
 use crate::id::{AuthorityEpoch, LogIndex, NodeId, Sequence, StreamInstance};
 use crate::members::{
     Added, ChangeKind, MemberChange, MembersRefusal, MembersWish, REASON_MAX, Start, StreamMembers, TakenOut,
@@ -147,10 +147,22 @@ impl State {
         wish: &MembersWish,
         index: LogIndex,
     ) -> Result<Option<MemberChange>, Refusal> {
-        let MembersWish { target, kind, reason, .. } = wish;
+        let MembersWish { target, kind, .. } = wish;
         let comes = matches!(kind, ChangeKind::Add(_));
         let node = if comes { self.resolve(target) } else { self.resolve_former(target) };
-        let node = node.ok_or_else(|| Refusal::UnknownNode(target.clone()))?;
+        self.intended(stream, node.ok_or_else(|| Refusal::UnknownNode(target.clone()))?, wish, index)
+    }
+
+    /// The same, where it is known which node is meant.
+    pub(super) fn intended(
+        &self,
+        stream: &Stream,
+        node: NodeId,
+        wish: &MembersWish,
+        index: LogIndex,
+    ) -> Result<Option<MemberChange>, Refusal> {
+        let MembersWish { target, kind, reason, .. } = wish;
+        let comes = matches!(kind, ChangeKind::Add(_));
         if node == stream.ends.source {
             return Err(MembersRefusal::Source(target.clone()).into());
         }
@@ -239,8 +251,15 @@ impl State {
     pub(super) fn change_members(&mut self, index: LogIndex, wish: &MembersWish) -> Result<Effect, Refusal> {
         let stream = self.streams.get(&wish.stream);
         let stream = stream.ok_or_else(|| Refusal::UnknownStream(wish.stream.clone()))?;
+        let change = self.wished(stream, wish, index)?;
+        self.intend(&wish.stream, change)
+    }
+
+    /// The members of the stream of that name, which is open, are to change in that way, if in any.
+    pub(super) fn intend(&mut self, name: &str, change: Option<MemberChange>) -> Result<Effect, Refusal> {
+        let stream = self.streams.get(name).ok_or_else(|| Refusal::UnknownStream(name.into()))?;
         let (instance, before) = (stream.instance, stream.bytes());
-        let Some(change) = self.wished(stream, wish, index)? else {
+        let Some(change) = change else {
             return Ok(Effect::Members { instance, changed: false });
         };
         let mut members = stream.members();
@@ -254,7 +273,7 @@ impl State {
         let after = changed.bytes();
         self.has_room(before, after).map_err(Refusal::Invalid)?;
         self.bytes = self.bytes - before + after;
-        self.streams.insert(wish.stream.clone(), changed);
+        self.streams.insert(name.into(), changed);
         Ok(Effect::Members { instance, changed: true })
     }
 
@@ -291,16 +310,15 @@ impl State {
 }
 
 /// Whether a policy can be met by those who are left, as it was meant. Past a seal, or where one is detached, it is met as far as it can be.
-fn policy_stays(target: &str, left: &Ends) -> Result<(), MembersRefusal> {
-    let (count, named) = left.policy.parts();
-    if (count as usize) > left.targets.len() {
-        let (target, left) = (target.to_string(), left.targets.len());
-        return Err(MembersRefusal::BelowCount { target, left, needed: count });
+pub(super) fn policy_stays(target: &str, left: &Ends) -> Result<(), MembersRefusal> {
+    if left.can_meet_policy() {
+        return Ok(());
     }
-    if !named.is_empty() && !named.iter().any(|node| left.targets.contains(node)) {
-        return Err(MembersRefusal::LastNamed(target.to_string()));
-    }
-    Ok(())
+    let target = target.to_string();
+    Err(match left.policy {
+        Policy::Count(needed) => MembersRefusal::BelowCount { target, left: left.targets.len(), needed },
+        Policy::All | Policy::Named(_) => MembersRefusal::LastNamed(target),
+    })
 }
 
 impl MemberChange {

@@ -77,6 +77,7 @@
 //!   the disk of the node that was asked.
 //! - **M86** A stream fails by the word of one of its targets, if its policy says so, and once for each time that it was resumed: what a target says that does not know
 //!   of the last resume does nothing.
+//! - **M87** A target is detached for standing still only from a stream that says so, by the word of one of its members under its present authority, and only if those who are left can meet the policy.
 //! - **M40** One voter at a time is exchanged for one learner: where that can be committed, the number of voters stays, and the exchanges come to rest.
 //! - **M41** What is remembered of how steadily members were heard is bounded by the members.
 
@@ -103,6 +104,7 @@ mod failing;
 mod fencing;
 mod flow;
 mod identity;
+mod idle;
 mod introduce;
 mod join;
 mod leader;
@@ -150,6 +152,7 @@ pub use doubles::Told;
 pub use eviction::{Evict, Evicted, Eviction, Former};
 pub use failing::StreamFailed;
 pub use identity::{Claim, Record as IdentityRecord};
+pub use idle::TargetIdle;
 pub use input::{Applied, Input, Receipt};
 pub use join::JOIN_VERSION;
 pub use members::MembersChanged;
@@ -431,6 +434,9 @@ impl Mesh {
             Input::ChangeFlow { request, wish } => self.on_change_flow(now, request, None, wish),
             Input::Within { tenant, input } => self.on_within(now, tenant, *input),
             Input::StreamFailed { instance, failed } => self.on_stream_failed(now, instance, failed),
+            Input::TargetIdle { instance, authority, target, idle } => {
+                self.on_target_idle(now, instance, authority, (target, idle));
+            }
             Input::MembersChanged { instance, authority, number, first } => {
                 self.on_members_done(now, instance, authority, (number, first));
             }
@@ -537,8 +543,9 @@ impl Mesh {
         assert!(self.cut <= self.stored, "M11: what was cut is stored");
         assert!(self.admissions.len() <= self.config.joins_max, "M5: admissions are bounded");
         // Beside commands: one request per admission, the founding, the node's own change, its description, cursors, its key, a barrier, and words
-        // for seals, changes and failures of streams.
-        let streams = sealer::SEALS_AT_ONCE + changer::CHANGES_AT_ONCE + failing::FAILURES_AT_ONCE;
+        // for seals, changes and failures of streams, and for targets that stand still.
+        let streams = sealer::SEALS_AT_ONCE + changer::CHANGES_AT_ONCE;
+        let streams = streams + failing::FAILURES_AT_ONCE + idle::IDLE_AT_ONCE;
         let most =
             self.config.requests_max + self.config.updates_pending_max + self.config.joins_max + streams + 6;
         assert!(self.requests.pending() <= most, "M5: requests are bounded");

@@ -160,6 +160,8 @@ impl Mesh {
             | Body::SetConfig { .. }
             | Body::DeleteConfig { .. }
             | Body::Configure { .. }
+            // Who stands still while half of the mesh is away may do so because of that.
+            | Body::TargetIdle(_)
             | Body::Updates(Change::PassOver { .. }) => true,
             // A repeat is only told its number.
             Body::Updates(Change::Send { kind, sent }) => {

@@ -55,8 +55,9 @@ impl State {
             Policy::Count(count) => Policy::Count(*count),
             Policy::All => Policy::All,
         };
-        let Terms { poison, keep, rank, .. } = terms.clone();
-        Ends::on(source, targets, Terms { policy, poison, keep, rank }).map_err(Refusal::BadEnds)
+        let Terms { poison, keep, rank, detach_after, .. } = terms.clone();
+        let terms = Terms { policy, poison, keep, rank, detach_after };
+        Ends::on(source, targets, terms).map_err(Refusal::BadEnds)
     }
 
     /// The ends of the stream, if it can be opened or is open between them.
@@ -104,7 +105,7 @@ impl State {
 }
 
 pub(super) fn open_out(name: &str, source: &str, targets: &[String], terms: &Terms<String>) -> proto::Open {
-    let Terms { policy, poison, keep, rank } = terms;
+    let Terms { policy, poison, keep, rank, detach_after } = terms;
     let ((count, named), (park_after, fail_after)) = (policy.parts(), poison.parts());
     proto::Open {
         name: name.into(),
@@ -116,6 +117,7 @@ pub(super) fn open_out(name: &str, source: &str, targets: &[String], terms: &Ter
         fail_after,
         keep: keep_out(*keep),
         rank: rank_out(rank),
+        detach_after_nanos: detach_after.as_nanos(),
     }
 }
 
@@ -135,6 +137,7 @@ pub(super) fn open_in(open: proto::Open) -> Result<Body, Malformed> {
             poison: poison_in(open.park_after, open.fail_after)?,
             keep: keep_in(open.keep),
             rank: rank_in(open.rank.as_ref())?,
+            detach_after: Span(open.detach_after_nanos),
         },
     })
 }
@@ -168,6 +171,7 @@ pub(super) fn ends_in(stream: &proto::Stream) -> Result<Ends, Malformed> {
         poison: poison_in(stream.park_after, stream.fail_after)?,
         keep: keep_in(stream.keep),
         rank: rank_in(stream.rank.as_ref())?,
+        detach_after: Span(stream.detach_after_nanos),
     };
     Ends::on(wire::node(&stream.source)?, nodes_in(&stream.targets)?, terms)
         .map_err(|_| Malformed("the ends of a stream"))

@@ -59,6 +59,8 @@ pub(super) enum Purpose {
     Members(StreamInstance),
     /// The handler of this node fails at a message of a stream.
     Failed(StreamInstance),
+    /// A target of a stream stands still, as this node says, which leads its group.
+    Idle(StreamInstance),
 }
 
 #[derive(Clone, Debug)]
@@ -120,6 +122,7 @@ impl Requests {
             | Purpose::Seal(_)
             | Purpose::Members(_)
             | Purpose::Failed(_)
+            | Purpose::Idle(_)
             | Purpose::OwnChange => None,
         };
         pending.into_iter().filter_map(client).collect()
@@ -484,7 +487,8 @@ impl Mesh {
                 | Purpose::Cursors
                 | Purpose::Seal(_)
                 | Purpose::Members(_)
-                | Purpose::Failed(_),
+                | Purpose::Failed(_)
+                | Purpose::Idle(_),
                 _,
             ) => {}
         }
@@ -506,7 +510,8 @@ impl Mesh {
             | Purpose::Cursors
             | Purpose::Seal(_)
             | Purpose::Members(_)
-            | Purpose::Failed(_) => {}
+            | Purpose::Failed(_)
+            | Purpose::Idle(_) => {}
         }
     }
 

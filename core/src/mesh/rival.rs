@@ -88,6 +88,8 @@ fn asked_for(data: &[u8]) -> bool {
         | Body::MembersChanged(_)
         // So does the target where a handler fails.
         | Body::StreamFailed(_)
+        // And whoever leads the group of one that stands still.
+        | Body::TargetIdle(_)
         | Body::Forbidden { .. }
         | Body::Updates(Change::Processed { .. }) => false,
         Body::Admit(_)

@@ -13,6 +13,7 @@ use super::wire::KEYS_MAX;
 use crate::description::{Described, Description};
 use crate::ends::{Ends, Poison};
 use crate::flow::{FAILED_REASON_MAX, RULES_MAX, Rank};
+use crate::time::Span;
 
 /// Most bytes of the encoded state, updates not counted: they have [`super::updates::UPDATES_BYTES_MAX`] of their own. Room for as many members as
 /// there may be, all described at length, and a full configuration, beside tens of thousands of streams.
@@ -30,6 +31,8 @@ const ROTATION_BYTES: usize = 284;
 const ROTATIONS_BYTES: usize = 40;
 /// What a stream keeps: three numbers, with tags and lengths.
 const KEEP_BYTES: usize = 36;
+/// What it takes to say that targets are detached which stand still.
+const DETACH_BYTES: usize = 12;
 /// What a stream that may fail says of that.
 const FAIL_BYTES: usize = 20;
 /// What a rule about streams takes, at most, with the words of a handler.
@@ -67,6 +70,7 @@ impl Stream {
 pub(super) fn stream_bytes(name: &str, ends: &Ends) -> usize {
     let (_, named) = ends.policy.parts();
     let keep = if ends.keep.keeps() { KEEP_BYTES } else { 0 };
+    let detach = if ends.detach_after > Span::ZERO { DETACH_BYTES } else { 0 };
     let fail = if matches!(ends.poison, Poison::Fail { .. }) { FAIL_BYTES } else { 0 };
     let rank = if ends.rank == Rank::default() { 0 } else { RANK_BYTES + ends.rank.tenant.name().len() };
     FIXED_BYTES
@@ -74,6 +78,7 @@ pub(super) fn stream_bytes(name: &str, ends: &Ends) -> usize {
         + (ends.targets.len().saturating_sub(1) + named.len()) * FORMER_BYTES
         + rank
         + keep
+        + detach
         + fail
 }
 

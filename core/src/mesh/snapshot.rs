@@ -211,6 +211,7 @@ pub(super) fn stream_out(stream: &Stream) -> proto::Stream {
         resumed: stream.resumed,
         keep: keep_out(stream.ends.keep),
         rank: rank_out(&stream.ends.rank),
+        detach_after_nanos: stream.ends.detach_after.as_nanos(),
         opened: stream.opened.0,
         index: stream.index.0,
         seal: stream.seal.as_deref().map(seal_out),

@@ -331,6 +331,7 @@ impl State {
             Body::MembersChanged(change) => self.recall_members(&change.name, done),
             Body::Flow(wish) => self.recall_flow(wish, done),
             Body::StreamFailed(report) => report.recall(done),
+            Body::TargetIdle(report) => self.recall_members(&report.name, done),
             Body::Describe { node, .. } if done => Ok(Effect::Described(*node)),
             Body::Describe { .. } => Err(Refusal::Busy),
             Body::RotateNodeKey { node, step } if done => {
@@ -416,6 +417,7 @@ impl State {
             Body::MembersChanged(done) => self.members_changed(entry.origin, done),
             Body::Flow(wish) => self.change_flow(index, entry.origin, wish),
             Body::StreamFailed(report) => self.stream_failed(index, entry.origin, report),
+            Body::TargetIdle(report) => self.target_idle(index, entry.origin, report),
             Body::Describe { node, described } => self.describe(entry.origin, *node, described),
             Body::Updates(change) => {
                 let done = self.updates.apply(entry.origin, self.time, change, &self.members);

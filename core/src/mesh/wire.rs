@@ -13,6 +13,7 @@ use super::entry::{Admission, Body, Entry, Request};
 use super::eviction::{evict_in, evict_out};
 use super::failing;
 use super::flow;
+use super::idle;
 use super::members;
 use super::opening;
 use super::recovery::{self, RecoveryMessage};
@@ -362,6 +363,7 @@ fn body_out(body: &Body) -> proto::Body {
         Body::MembersChanged(done) => Kind::MembersChanged(members::changed_out(done)),
         Body::Flow(wish) => Kind::Flow(flow::wish_out(wish)),
         Body::StreamFailed(report) => Kind::StreamFailed(failing::report_out(report)),
+        Body::TargetIdle(report) => Kind::TargetIdle(idle::report_out(report)),
         Body::Within { tenant, body } => Kind::Within(Box::new(proto::Within {
             tenant: tenant.name().into(),
             body: Some(Box::new(body_out(body))),
@@ -423,6 +425,7 @@ fn body_in(body: Option<proto::Body>) -> Result<Body, Malformed> {
         Kind::MembersChanged(done) => Body::MembersChanged(members::changed_in(done)?),
         Kind::Flow(wish) => Body::Flow(Box::new(flow::wish_in(wish)?)),
         Kind::StreamFailed(report) => Body::StreamFailed(Box::new(failing::report_in(report)?)),
+        Kind::TargetIdle(report) => Body::TargetIdle(Box::new(idle::report_in(report)?)),
         Kind::Within(within) => {
             let proto::Within { tenant, body } = *within;
             // What is about no stream is nobody's, and so is another one of these: they are not nested.

@@ -44,7 +44,7 @@ impl Node {
             links: self.link_status(),
             control,
             updates: self.mesh.update_status(),
-            streams: self.stream_status(),
+            streams: self.stream_status(now),
             refusing: self.refusing(now),
             journal_bytes,
             journal_live_bytes,
@@ -128,8 +128,8 @@ impl Node {
         self.streams.refusing(now).map(|refusal| refusal.to_string())
     }
 
-    fn stream_status(&self) -> Vec<StreamStatus> {
-        let mut streams = self.streams.status();
+    fn stream_status(&self, now: Now) -> Vec<StreamStatus> {
+        let mut streams = self.streams.status(now);
         for stream in &mut streams {
             stream.seal = self.mesh.sealed(&stream.name);
             stream.authority = stream.seal.as_ref().map_or(stream.authority, |seal| seal.authority);

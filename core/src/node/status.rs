@@ -214,6 +214,8 @@ pub struct StreamStatus {
     pub keep: Retention,
     /// What is kept here.
     pub kept: Kept,
+    /// A target that processes nothing for so long is detached; 0: never.
+    pub detach_after: Span,
     /// Who reads it again here.
     pub replays: u64,
     /// Why it stopped, if it did.
@@ -254,14 +256,22 @@ pub struct TargetStatus {
     pub handler: Option<AttachToken>,
     /// How many messages are parked there, as far as it is known here.
     pub parked: u64,
+    /// For how long it processed nothing though there is something to process, as the source sees it, or whoever leads; `None` where nothing is owed, and at others.
+    pub idle: Option<Span>,
 }
 
 impl StreamStatus {
     /// A stream of which only the ends are known.
     #[must_use]
     pub fn between(ends: &Ends, name: String, instance: StreamInstance) -> Self {
-        let target =
-            |&node| TargetStatus { node, processed: Sequence(0), reached: false, handler: None, parked: 0 };
+        let target = |&node| TargetStatus {
+            node,
+            processed: Sequence(0),
+            reached: false,
+            handler: None,
+            parked: 0,
+            idle: None,
+        };
         Self {
             name,
             instance,
@@ -287,6 +297,7 @@ impl StreamStatus {
             waiting_for: Vec::new(),
             keep: ends.keep,
             kept: Kept::default(),
+            detach_after: ends.detach_after,
             replays: 0,
             stopped: None,
             seal: None,

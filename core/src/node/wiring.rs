@@ -516,6 +516,9 @@ impl Node {
             O::MembersChanged { instance, authority, number, first } => {
                 self.mesh.handle(now, mesh::Input::MembersChanged { instance, authority, number, first });
             }
+            O::Idle { instance, authority, target, idle } => {
+                self.mesh.handle(now, mesh::Input::TargetIdle { instance, authority, target, idle });
+            }
             O::Failed { instance, failed } => {
                 self.mesh.handle(now, mesh::Input::StreamFailed { instance, failed });
             }

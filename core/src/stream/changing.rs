@@ -136,7 +136,7 @@ impl Stream {
     }
 
     /// Whether a target that is being drained has processed what it has to, by this mark.
-    fn has_drained(&self, node: NodeId, mark: Option<Sequence>) -> bool {
+    pub(super) fn has_drained(&self, node: NodeId, mark: Option<Sequence>) -> bool {
         self.drains(node).zip(mark).is_some_and(|(upto, mark)| mark >= upto)
     }
 

@@ -132,6 +132,7 @@ impl Stream {
         self.change_again(common);
         if other {
             self.keeping_moved();
+            self.idle.iter_mut().for_each(|idle| idle.begin_anew());
         }
         if leading && other && self.ends.targets.len() > 1 && self.seal.is_none() {
             common.emit(Output::Voting { instance: self.instance, nodes: self.voters() });

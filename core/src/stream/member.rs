@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::codec::encode_head;
 use super::common::{Common, Load};
 use super::entry::{Entry, Identity};
+use super::idle::Idle;
 use super::lead::Lead;
 use super::marks::Marks;
 use super::message::{Body, Standing};
@@ -86,6 +87,8 @@ pub(super) struct Stream {
     pub(super) lead: Option<Box<Lead>>,
     /// The highest processed mark heard of each target (rule C4).
     pub(super) heard: Marks,
+    /// Since when targets stand still, once somebody had something to process.
+    pub(super) idle: Option<Box<Idle>>,
     /// A completion is under way.
     pub(super) completing: bool,
     pub(super) stopped: Option<String>,
@@ -146,6 +149,7 @@ impl Stream {
             led_behind: LogIndex(0),
             lead: None,
             heard: Marks::default(),
+            idle: None,
             completing: false,
             stopped: None,
             shut_out: false,
@@ -438,6 +442,7 @@ impl Stream {
         } else if self.restate_at.is_none() {
             self.restate_at = Some(now.monotonic + common.config.pause_after(self.restated));
         }
+        self.watch_targets(common, now);
         self.tend(common, now);
     }
 
@@ -470,6 +475,7 @@ impl Stream {
             self.checkpoint(common);
         }
         self.keep_on(common, now);
+        self.detach_idle(common, now);
         if restates {
             self.steer(common, now);
             self.go_on_changing(common);
@@ -596,7 +602,8 @@ impl Stream {
             return self.restate_at;
         }
         let keeps = self.keeping.as_ref().and_then(|keeping| keeping.due);
-        sooner(sooner(self.checkpoint_at, self.restate_at), sooner(self.target.patience_until, keeps))
+        let looks = sooner(keeps, self.idle.as_ref().and_then(|idle| idle.due));
+        sooner(sooner(self.checkpoint_at, self.restate_at), sooner(self.target.patience_until, looks))
     }
 }
 

@@ -80,6 +80,8 @@
 //! - **S38** What is recorded of the members, and a log lacks from which a seal goes on, that log is to say before anything is completed or let go.
 //! - **S41** What failed its stream is tried no more, and its target hands nothing over, until the stream is resumed; each resume is worth as many attempts as the policy says, and
 //!   nobody is told that a stream failed before the last of them is durable at its target.
+//! - **S43** Whoever leads a stream that detaches who stands still says so only of a target whose mark did not move for that long while it led, though there was something to process, without whom
+//!   the policy can be met; and it looks again as long as somebody owes something.
 //! - **S16** `floor <= released <= completed`: bytes go only when every target that is left is past them.
 
 mod admit;
@@ -91,6 +93,7 @@ mod entry;
 mod floor;
 mod flow;
 mod heads;
+mod idle;
 mod joining;
 mod keeping;
 mod lead;
@@ -621,6 +624,17 @@ pub enum Output {
         number: LogIndex,
         /// The first message that a target owes which joined by it.
         first: Option<Sequence>,
+    },
+    /// A target stands still for longer than the stream bears, as this member sees that leads its group. Said again while that lasts.
+    Idle {
+        /// This stream.
+        instance: StreamInstance,
+        /// Under which it leads.
+        authority: AuthorityEpoch,
+        /// Who.
+        target: NodeId,
+        /// For how long, while it led.
+        idle: crate::time::Span,
     },
     /// The handler here failed at a message as often as the stream's policy bears, which is durable. Said again until [`Input::Rules`] say that the stream failed, or
     /// [`Input::Resumed`] that it was resumed since.

@@ -18,12 +18,12 @@ use crate::time::Now;
 impl Streams {
     /// Every open stream; those of other nodes only by name.
     #[must_use]
-    pub fn status(&self) -> Vec<StreamStatus> {
+    pub fn status(&self, now: Now) -> Vec<StreamStatus> {
         let each = self.directory.iter().map(|(&instance, open)| {
             let mut status = StreamStatus::between(&open.ends, open.name.clone(), instance);
             // What is kept may be of a life of which the mesh did not tell this node yet since it started: it takes no part then.
             if let Some(stream) = self.streams.get(&instance).filter(|stream| stream.part != Part::Unknown) {
-                stream.fill(&self.common, &mut status);
+                stream.fill(&self.common, now, &mut status);
             }
             status
         });
@@ -76,7 +76,7 @@ impl Streams {
 }
 
 impl Stream {
-    fn fill(&self, common: &Common, status: &mut StreamStatus) {
+    fn fill(&self, common: &Common, now: Now, status: &mut StreamStatus) {
         status.local = true;
         status.session = self.head.session;
         status.completed = self.head.completed;
@@ -104,6 +104,8 @@ impl Stream {
             target.handler = status.handler.filter(|_| own);
             let said = self.peer(target.node).and_then(|peer| peer.standing).map_or(0, |said| said.parked);
             target.parked = if own { self.parked() } else { said };
+            let since = self.ends.place(target.node).and_then(|place| self.idle_since(place));
+            target.idle = since.map(|since| now.monotonic.since(since));
         }
         status.leader = self.leader;
         status.failing = self.failing_status(common);
@@ -222,6 +224,7 @@ impl Stream {
         );
         self.check_seal();
         self.check_recorded();
+        self.check_idle();
         self.check_troubles();
         self.check_failing();
         assert!(

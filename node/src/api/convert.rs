@@ -278,6 +278,7 @@ fn stream(stream: core::StreamStatus) -> api::StreamStatus {
         stopped: stream.stopped,
         park_after,
         fail_after,
+        detach_after_millis: stream.detach_after.as_millis(),
         failing: stream.failing.map(super::parked::failing),
         gone: stream.gone.into_iter().map(node).collect(),
         seal: stream.seal.map(|sealed| seal(stream.instance, sealed)),
@@ -300,6 +301,7 @@ fn target(target: core::TargetStatus) -> api::StreamTarget {
         reached: target.reached,
         handler: target.handler.map(|token| token.0),
         parked: target.parked,
+        idle_millis: target.idle.map(wattle_core::time::Span::as_millis),
     }
 }
 

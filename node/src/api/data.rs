@@ -82,6 +82,7 @@ impl<W: World> MeshDataService for Data<W> {
             complete,
             park_after,
             fail_after,
+            detach_after_millis,
             keep,
             tenant,
             qos,
@@ -93,6 +94,7 @@ impl<W: World> MeshDataService for Data<W> {
             poison: poison.map_err(|refusal| errors::status(&refusal))?,
             keep: keeping::read(keep)?,
             rank: flow::rank(&tenant, qos, priority)?,
+            detach_after: keeping::span(detach_after_millis)?,
         };
         let open = Command::OpenStream { name: name.clone(), source, targets, terms };
         match ask(&self.world, open).await? {

@@ -14,9 +14,20 @@ use super::errors;
 /// More than can be counted.
 pub(super) fn read(keep: Option<api::StreamRetention>) -> Result<Retention, Status> {
     let api::StreamRetention { messages, bytes, millis } = keep.unwrap_or_default();
+    let keep = Retention { messages, bytes, span: span(millis)? };
+    let invalid = || errors::invalid("a stream keeps up to 2^60 messages, 2^60 bytes and 100 years");
+    keep.is_valid().then_some(keep).ok_or_else(invalid)
+}
+
+/// A time.
+///
+/// # Errors
+/// It is longer than can be counted.
+pub(super) fn span(millis: u64) -> Result<Span, Status> {
     let nanos = millis.checked_mul(1_000_000).map(Span);
-    let keep = nanos.map(|span| Retention { messages, bytes, span }).filter(Retention::is_valid);
-    keep.ok_or_else(|| errors::invalid("a stream keeps up to 2^60 messages, 2^60 bytes and 100 years"))
+    nanos.ok_or_else(|| {
+        errors::invalid("a time of that many milliseconds cannot be counted: say at most 100 years")
+    })
 }
 
 /// What a stream was opened to keep.

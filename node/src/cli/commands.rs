@@ -9,11 +9,9 @@ use serde_json::json;
 use wattle_core::id::WriterId;
 use wattle_proto::api::{
     CloseClientDataStreamRequest, JoinMeshRequest, MeshStatus, OpenClientDataStreamRequest, Reason,
-    SealClientDataStreamRequest, SeedMeshRequest, StreamHandle, StreamPolicy, StreamRetention, StreamStatus,
-    WrongNode,
+    SealClientDataStreamRequest, SeedMeshRequest, StreamHandle, StreamStatus, WrongNode,
 };
 
-use super::flow::RankArgs;
 use super::{PublishArgs, SubscribeArgs};
 use crate::api::convert::id_text;
 use crate::client::publish::{self, Grpc, record};
@@ -136,29 +134,10 @@ impl Desk {
         }
     }
 
-    pub(super) async fn open(
-        &self,
-        name: String,
-        from: String,
-        targets: Vec<String>,
-        (complete, (park_after, fail_after)): (StreamPolicy, (u32, u32)),
-        keep: Option<StreamRetention>,
-        rank: RankArgs,
-    ) -> Result<(), Failure> {
+    pub(super) async fn open(&self, request: OpenClientDataStreamRequest) -> Result<(), Failure> {
         let peers = self.finder.peers(None).await?;
-        let to = stream::ends_text(&targets, &complete);
-        let request = OpenClientDataStreamRequest {
-            name: name.clone(),
-            source: from.clone(),
-            targets,
-            complete: Some(complete),
-            park_after,
-            fail_after,
-            keep,
-            tenant: rank.tenant.unwrap_or_default(),
-            qos: rank.qos.into(),
-            priority: rank.priority,
-        };
+        let OpenClientDataStreamRequest { name, source: from, targets, complete, .. } = request.clone();
+        let to = stream::ends_text(&targets, &complete.unwrap_or_default());
         let asked = follow(&self.finder, peers, async |client| client.open_stream(request.clone()).await);
         let (handle, mut client) = match asked.await {
             Ok(opened) => opened,

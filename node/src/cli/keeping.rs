@@ -82,7 +82,7 @@ fn bytes(text: &str) -> Result<u64, String> {
     bytes.ok_or_else(|| format!("{text:?} is not a size: give a number, or one with KiB, MiB, GiB or TiB"))
 }
 
-fn millis(text: &str) -> Result<u64, String> {
+pub(super) fn millis(text: &str) -> Result<u64, String> {
     let (number, unit) = number(text);
     let each = match unit {
         "ms" => Some(1),

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
-use wattle_proto::api::{Level, StreamPolicy};
+use wattle_proto::api::{Level, OpenClientDataStreamRequest, StreamPolicy};
 
 use crate::address::Directory;
 use crate::api::Token;
@@ -245,6 +245,10 @@ enum StreamCommand {
         /// After how many attempts it is parked, or fails the stream
         #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
         attempts: u32,
+        /// Detach a target that processes nothing for so long though there is something to process: a number with ms, s, m, h or d, at least 1s, and longer than its handler takes for a
+        /// message with all attempts. The last target stays, and so does who is needed for --complete N or for NODES; where all are asked, all who are left are
+        #[arg(long, value_name = "DURATION", value_parser = keeping::millis)]
+        detach_after: Option<u64>,
         #[command(flatten)]
         keep: keeping::KeepArgs,
         #[command(flatten)]
@@ -522,15 +526,29 @@ async fn execute(line: Line) -> Result<(), Failure> {
                     complete,
                     poison,
                     attempts,
+                    detach_after,
                     keep,
                     rank,
                 }) => {
-                    let after = match poison {
+                    let (park_after, fail_after) = match poison {
                         Poison::Block => (0, 0),
                         Poison::Park => (attempts, 0),
                         Poison::Fail => (0, attempts),
                     };
-                    desk.open(name, from, to, (complete, after), keep.wish(), rank).await
+                    let open = OpenClientDataStreamRequest {
+                        name,
+                        source: from,
+                        targets: to,
+                        complete: Some(complete),
+                        park_after,
+                        fail_after,
+                        detach_after_millis: detach_after.unwrap_or_default(),
+                        keep: keep.wish(),
+                        tenant: rank.tenant.unwrap_or_default(),
+                        qos: rank.qos.into(),
+                        priority: rank.priority,
+                    };
+                    desk.open(open).await
                 }
                 Command::Stream(StreamCommand::Parked(command)) => desk.parked(command).await,
                 Command::Stream(StreamCommand::Close { name, of }) => desk.close(name, of.tenant()).await,

@@ -6,7 +6,7 @@ use wattle_proto::api::{Scarce, StreamKept, StreamRetention, StreamStatus};
 use super::Names;
 
 /// A time in the largest unit that says it whole.
-fn time(millis: u64) -> String {
+pub(super) fn time(millis: u64) -> String {
     let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
     let unit = units.into_iter().find(|(each, _)| millis.is_multiple_of(*each));
     unit.map_or_else(|| format!("{millis}ms"), |(each, unit)| format!("{}{unit}", millis / each))

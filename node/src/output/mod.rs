@@ -3,6 +3,7 @@
 pub mod config;
 pub mod flow;
 pub mod handlers;
+mod idle;
 mod keeping;
 pub mod members;
 pub mod mesh_config;

@@ -1,10 +1,12 @@
 //! `wattle stream list` and `wattle stream show`.
 
+use std::cmp::Ordering;
+
 use bytes::Bytes;
 use serde_json::{Value, json};
 use wattle_proto::api::{MeshStatus, StreamPolicy, StreamSeal, StreamStatus, StreamTarget};
 
-use super::{Names, flow, keeping, members, parked, table};
+use super::{Names, flow, idle, keeping, members, parked, table};
 use crate::api::convert::id_text;
 
 /// All streams, a line each.
@@ -102,6 +104,9 @@ pub fn opened_text(stream: &StreamStatus, names: &Names) -> String {
     if stream.fail_after > 0 {
         text.push_str(&format!(", fails after {} attempts", stream.fail_after));
     }
+    if stream.detach_after_millis > 0 {
+        text.push_str(&format!(", detaches {}", idle::limit(stream.detach_after_millis)));
+    }
     if let Some(keep) = &stream.keep {
         text.push_str(&format!(", keeps {}", keeping::limits(keep)));
     }
@@ -139,7 +144,13 @@ fn add(merged: &mut StreamStatus, node: &Bytes, other: StreamStatus) {
     merged.released = merged.released.max(other.released);
     merged.session = merged.session.max(other.session);
     for (target, there) in merged.targets.iter_mut().zip(&other.targets) {
-        target.processed = target.processed.max(there.processed);
+        match there.processed.cmp(&target.processed) {
+            Ordering::Greater => {
+                (target.processed, target.idle_millis) = (there.processed, there.idle_millis)
+            }
+            Ordering::Equal => target.idle_millis = target.idle_millis.max(there.idle_millis),
+            Ordering::Less => {}
+        }
         if target.node == *node {
             (target.handler, target.parked) = (there.handler, there.parked);
         }
@@ -239,6 +250,9 @@ pub fn show_text(stream: &StreamStatus, names: &Names, asked: &[Bytes]) -> Strin
     if stream.fail_after > 0 {
         text.push_str(&format!("  poison      fails the stream after {} attempts\n", stream.fail_after));
     }
+    if stream.detach_after_millis > 0 {
+        text.push_str(&format!("  detaches    {}\n", idle::limit(stream.detach_after_millis)));
+    }
     text.push_str(&keeping::text(stream, names));
     text.push_str(&format!("  outbox      {} bytes at {source}\n", stream.outbox_bytes));
     let session = if stream.session == 0 { "none yet".to_owned() } else { stream.session.to_string() };
@@ -275,7 +289,8 @@ fn targets_text(stream: &StreamStatus, names: &Names, asked: &[Bytes]) -> String
         parked => format!("; {parked} parked (`wattle stream parked list {}`)", stream.name),
     };
     if let [target] = &stream.targets[..] {
-        return format!("  handler     {}{}\n", handler(target), parked(target));
+        let idle = idle::since(target).map(|idle| format!("; {idle}")).unwrap_or_default();
+        return format!("  handler     {}{}{idle}\n", handler(target), parked(target));
     }
     let line = |target: &StreamTarget| {
         if stream.members.iter().flat_map(|members| &members.out).any(|out| out.node == target.node) {
@@ -285,9 +300,10 @@ fn targets_text(stream: &StreamStatus, names: &Names, asked: &[Bytes]) -> String
             0 => "up to date".to_owned(),
             behind => format!("{behind} behind"),
         };
+        let idle = idle::since(target).map(|idle| format!(", {idle}")).unwrap_or_default();
         let name = names.name(&target.node);
         format!(
-            "  target {name:<10} processed {}, {behind}; handler: {}{}\n",
+            "  target {name:<10} processed {}, {behind}{idle}; handler: {}{}\n",
             target.processed,
             handler(target),
             parked(target)
@@ -356,7 +372,7 @@ pub fn json(stream: &StreamStatus, names: &Names) -> Value {
         "rules": stream.rules.iter().map(|rule| flow::rule_json(rule, names)).collect::<Vec<_>>(),
     });
     if stream.local {
-        let target = |target: &StreamTarget| json!({ "node": names.name(&target.node), "processed": target.processed, "handler": target.handler, "parked": target.parked });
+        let target = |target: &StreamTarget| json!({ "node": names.name(&target.node), "processed": target.processed, "handler": target.handler, "parked": target.parked, "idle_millis": target.idle_millis });
         let targets: Vec<Value> = stream.targets.iter().map(target).collect();
         let policy = in_names(stream, names);
         let complete = match policy {
@@ -370,7 +386,7 @@ pub fn json(stream: &StreamStatus, names: &Names) -> Value {
             "accepted": stream.accepted, "replicated": stream.replicated, "processed": stream.processed,
             "completed": stream.completed, "released": stream.released,
             "holders": stream.holders.iter().map(|holder| names.name(holder)).collect::<Vec<_>>(),
-            "park_after": stream.park_after, "fail_after": stream.fail_after, "failing": stream.failing.as_ref().map(parked::failing_json),
+            "park_after": stream.park_after, "fail_after": stream.fail_after, "detach_after_millis": stream.detach_after_millis, "failing": stream.failing.as_ref().map(parked::failing_json),
             "handler": stream.handler, "outbox_bytes": stream.outbox_bytes,
             "waiting_for": stream.waiting_for, "stopped": stream.stopped, "orphaned": stream.orphaned,
             "seal": stream.seal.as_ref().map(|seal| seal_json(&stream.name, seal, names)),
@@ -436,8 +452,11 @@ mod tests {
         let mut source = stream(100, 40);
         source.targets.push(StreamTarget { node: OTHER, processed: 100, ..StreamTarget::default() });
         source.complete = Some(StreamPolicy { count: 1, named: Vec::new() });
+        (source.detach_after_millis, source.targets[0].idle_millis) = (600_000, Some(9_000));
         let mut there = source.clone();
         (there.targets[0].processed, there.targets[0].handler) = (70, Some(9));
+        // Whoever knows more of its mark knows since when.
+        there.targets[0].idle_millis = Some(125_000);
         let merged = merge(vec![(SOURCE, source), (TARGET, there)]).unwrap();
         assert_eq!(merged.processed, 100, "one of them is enough");
         let text = show_text(&merged, &Names::default(), &[SOURCE, TARGET]);
@@ -446,6 +465,8 @@ mod tests {
             "processed 70, 30 behind",
             "token 9",
             "processed 100, up to date",
+            "30 behind, nothing for 2m5s; handler",
+            "detaches    who processes nothing for 10m",
             "could not be asked",
         ] {
             assert!(text.contains(words), "{words} in {text}");

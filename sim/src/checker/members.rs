@@ -64,6 +64,12 @@ impl Members {
         self.last.insert(stream, node);
     }
 
+    /// A target may be taken out of a stream though nobody asked for that; who goes first of several is not known.
+    pub fn may_go(&mut self, stream: usize, node: NodeId) {
+        self.asked.insert((stream, node));
+        self.last.remove(&stream);
+    }
+
     /// Who of a stream was asked for last: one that is out, or is to be next.
     #[must_use]
     pub fn leaving(&self, stream: usize) -> Option<NodeId> {

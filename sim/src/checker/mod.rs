@@ -40,6 +40,7 @@
 //! | X35 | once a source said that a rule bounds the rate of streams, what it accepts of them within any while, first sent within it, is no more than the rate makes of that while and a second, and what came together with the last of it; a fall of the source is worth another second |
 //! | X37 | who reads a stream again is handed what its target has processed and keeps, in order, without gap, bytes equal, within its window and its range; and what a stream is to keep by number or by bytes is kept, unless a status says that there was no room |
 //! | X42 | a stream fails by a message that its target's handler failed at as often as the policy says, anew after each resume, and no oftener; from then on it takes nothing more in, and nothing is handed over there, before somebody asks for a resume |
+//! | X43 | of a stream that says so, a target is detached that processes nothing for as long as that bears, and nobody else; not if those who are left cannot meet the policy; and one that stands still for far longer is out in the end |
 //! | X40 | no node takes itself for one that exists twice: starts that follow one another prove nothing, whatever the network repeats and wherever disks were rolled back |
 //! | X41 | a node proves only keys that are on its disk; who knows that a key is retired keeps no connection under it; a sound node is never locked out by a new key; in the end all accept the same |
 //!
@@ -51,6 +52,7 @@ mod departures;
 mod failing;
 mod flow;
 mod handling;
+mod idle;
 mod keys;
 mod linear;
 mod links;
@@ -82,6 +84,7 @@ pub use departures::Departures;
 pub use failing::Failures;
 pub use flow::Flows;
 pub use handling::Handling;
+pub use idle::Idle;
 pub use keys::{Keys, disagree_on_keys};
 pub use links::{Neighbours, Pauses};
 pub use log::{Ballot, Logs};

@@ -59,7 +59,12 @@ pub fn completed_is_marked(
                 marks.iter().copied().filter(|&(node, _)| !gone(node)).collect()
             };
             let stay = without(&|node| leaves(node).is_some());
-            let sets = [&marks, &without(&|node| leaves(node).is_some_and(|(_, out)| out)), &stay];
+            let out = |node: NodeId| leaves(node).is_some_and(|(_, out)| out);
+            // Of several any one may be the first to go.
+            let going =
+                marks.iter().map(|&(node, _)| node).filter(|&node| leaves(node).is_some() && !out(node));
+            let one = going.map(|first| without(&|node| node == first || out(node)));
+            let sets = [marks.clone(), without(&out), stay.clone()].into_iter().chain(one);
             // Changes of the members are made one after the other.
             let came = |marks: &[(NodeId, Sequence)]| {
                 let mut came: Vec<(NodeId, (u64, u64))> =
@@ -67,7 +72,7 @@ pub fn completed_is_marked(
                 came.sort_by_key(|&(_, (_, joined_by))| joined_by);
                 came
             };
-            let judged = |marks: &Vec<(NodeId, Sequence)>| {
+            let judged = |marks: &[(NodeId, Sequence)]| {
                 let came = came(marks);
                 let bounds: Vec<(u64, u64)> = came.iter().map(|&(_, bounds)| bounds).collect();
                 let by = |asked: usize| {
@@ -77,8 +82,7 @@ pub fn completed_is_marked(
                 };
                 Sequence(completed_at_most(&bounds, by))
             };
-            let completed = sets.map(judged);
-            let completed = completed.into_iter().max().unwrap_or_default();
+            let completed = sets.map(|marks| judged(&marks)).max().unwrap_or_default();
             // In front of a seal those who are lost may have marked it.
             let sealed = source.seal.as_ref().map_or(Sequence(0), |seal| seal.sequence.unwrap_or(ANY));
             ensure!(

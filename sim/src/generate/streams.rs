@@ -2,7 +2,7 @@
 //! targets, little else that is asked for, and in each run one thing that goes wrong with the ends of a stream.
 
 use super::contest::{FIRST, link_all};
-use super::{additions, departures, flow, former, members, reading, seals, stops, trouble, workload};
+use super::{additions, departures, flow, former, idle, members, reading, seals, stops, trouble, workload};
 use crate::event::{MILLI, SECOND};
 use crate::fault::{Condition, Fault, FaultKind, Moment, Trigger};
 use crate::plan::{Plan, PoisonPlan};
@@ -71,6 +71,7 @@ pub(super) fn plan(seed: u64) -> Plan {
     flow::stage(&mut plan, Draws::new(seed, Purpose::Flow, 2, 0));
     reading::reading(&mut plan);
     super::sort(&mut plan);
+    idle::idle(&mut plan);
     poison(&mut plan);
     plan
 }
@@ -81,7 +82,8 @@ fn poison(plan: &mut Plan) {
     let alone = plan.seal.is_none()
         && plan.changes.is_empty()
         && plan.forsaken.is_none()
-        && plan.departures.is_empty();
+        && plan.departures.is_empty()
+        && plan.streams.iter().all(|stream| stream.detach_after == 0);
     let parks = draws.percent(45);
     if !alone {
         return;

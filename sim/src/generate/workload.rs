@@ -33,6 +33,7 @@ pub(super) fn streams(seed: u64, count: usize, fault_phase: Time) -> Vec<StreamP
                 later: Vec::new(),
                 complete,
                 keep: KeepPlan::default(),
+                detach_after: 0,
                 readers: Vec::new(),
                 asked_at: draws.index(count),
                 opens_at: draws.below(fault_phase / 4),
@@ -211,6 +212,7 @@ pub(super) fn handler(seed: u64, who: usize, fault_phase: Time) -> HandlerPlan {
         window: draws.pick(&[(1, 1), (1, 8), (16, 64), (256, 256)]),
         service: (slowest / 20, slowest),
         interruptions,
+        stands_still_at: 0,
         forges_one_in: Draws::new(seed, Purpose::Forged, who as u64, u64::MAX).pick(&[0, 2, 4]),
     }
 }

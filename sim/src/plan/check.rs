@@ -7,7 +7,7 @@ use wattle_core::mesh::valid_region;
 
 use super::{CompletePlan, ConfigWish, FORMAT, Latency, MAX_NODES, Plan, Wish};
 use crate::checker::{CALLS_MOST, WISHES_MOST};
-use crate::event::{SECOND, Time};
+use crate::event::{MILLI, SECOND, Time};
 use crate::fault::{Fault, FaultKind, Trigger};
 
 /// No time in a plan is longer: sums of times must stay numbers.
@@ -322,6 +322,13 @@ impl Plan {
             }
             if !stream.keep.retention().is_valid() {
                 return Err(format!("stream {name} keeps more than can be counted"));
+            }
+            if stream.detach_after != 0
+                && (stream.detach_after < SECOND || !stream.detach_after.is_multiple_of(MILLI))
+            {
+                return Err(format!(
+                    "stream {name} detaches targets after less than a second, or parts of one"
+                ));
             }
             for publisher in &stream.publishers {
                 if publisher.waits.iter().sum::<u64>() == 0 {

@@ -32,6 +32,9 @@ pub struct StreamPlan {
     /// What it keeps of what all have processed.
     #[serde(default, skip_serializing_if = "KeepPlan::is_none")]
     pub keep: KeepPlan,
+    /// A target that processes nothing for so long, though there is something to process, is detached; 0: never.
+    #[serde(default, with = "text::time", skip_serializing_if = "is_zero")]
+    pub detach_after: Time,
     /// Who reads it again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub readers: Vec<ReaderPlan>,

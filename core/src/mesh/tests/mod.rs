@@ -25,6 +25,7 @@ mod events;
 mod failing;
 mod flow;
 mod growth;
+mod idle;
 mod introductions;
 mod join_keys;
 mod joining;

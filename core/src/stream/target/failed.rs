@@ -17,7 +17,7 @@ use crate::id::{Sequence, StreamInstance};
 use crate::planted::Bug;
 use crate::rare;
 use crate::text::cut;
-use crate::time::Now;
+use crate::time::{Now, Span};
 
 impl Stream {
     /// Whether the stream is one that fails by what its handlers fail at.
@@ -114,6 +114,11 @@ impl Streams {
         self.common.flow.told(rules, self.common.planted);
         for instance in held {
             self.with(instance, |stream, common| stream.pump_target(common, now));
+        }
+        let detaches = |stream: &Stream| stream.leading && stream.ends.detach_after > Span::ZERO;
+        let detaches = self.streams.values().filter(|stream| detaches(stream));
+        for instance in detaches.map(|stream| stream.instance).collect::<Vec<_>>() {
+            self.with(instance, |stream, common| stream.watch_targets(common, now));
         }
     }
 

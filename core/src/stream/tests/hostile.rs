@@ -43,7 +43,7 @@ fn mark_claimed(planted: Planted, from: usize) -> Sequence {
     let boot = BootId(100 + from as u128);
     let standing = Standing { boot, serial: 1 << 40, heard, ..Standing::default() };
     say(&mut world, from, 2, Body::Status(standing));
-    world.members[2].streams.status()[0].processed
+    world.members[2].streams.status(world.at())[0].processed
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn past_the_loss_of_the_source_a_target_is_told_its_mark_by_those_who_are_left()
     world.give(2, Input::Sealed { instance: INSTANCE, sealed });
     let standing = Standing { boot: BootId(103), serial: 1 << 40, heard: Sequence(9), ..Standing::default() };
     say(&mut world, 3, 2, Body::Status(standing));
-    assert_eq!(world.members[2].streams.status()[0].processed, Sequence(9));
+    assert_eq!(world.members[2].streams.status(world.at())[0].processed, Sequence(9));
 }
 
 /// A target waits for bytes of which it asked nobody yet, for the source is to send them; another member sends them.

@@ -75,6 +75,8 @@ pub(super) struct World {
     /// Who came later and was admitted to the group.
     pub(super) admitted: BTreeSet<usize>,
     /// What founders said was the last message.
+    /// Who said of whom that it stands still, and for how long.
+    pub(super) idle: Vec<(usize, NodeId, Span)>,
     pub(super) settled: Vec<Sequence>,
     /// States that members took over, or did not, in that order.
     pub(super) installed: Vec<bool>,
@@ -150,6 +152,7 @@ impl World {
             first: None,
             admitted: BTreeSet::new(),
             settled: Vec::new(),
+            idle: Vec::new(),
             installed: Vec::new(),
             contradicted: BTreeSet::new(),
             said: 0,
@@ -282,6 +285,7 @@ impl World {
                 self.changed.push(number);
                 self.first = first;
             }
+            Output::Idle { target, idle, .. } => self.idle.push((which, target, idle)),
             Output::Settled { sequence, .. } => self.settled.push(sequence),
             Output::Contradicted { .. } => drop(self.contradicted.insert(which)),
             Output::Resign { .. } => drop(self.resigned.insert(which)),
@@ -476,7 +480,7 @@ impl World {
     }
 
     pub(super) fn status(&self, which: usize) -> StreamStatus {
-        self.members[which].streams.status().pop().expect("it is open")
+        self.members[which].streams.status(self.at()).pop().expect("it is open")
     }
 
     pub(super) fn silence(&mut self, which: usize) {

@@ -8,6 +8,7 @@ mod failed;
 mod flow;
 mod handing;
 mod hostile;
+mod idle;
 mod joining;
 mod keeping;
 mod large;

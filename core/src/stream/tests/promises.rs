@@ -195,7 +195,8 @@ fn a_presented_position_is_weighed() {
     world.cut = false;
     world.run(Span::secs(2));
     assert!(matches!(world.answers(waits).first(), Some(Ok(Reply::Attached { .. }))));
-    let status = world.machines[SOURCE].streams.as_ref().map(|streams| streams.status()).unwrap_or_default();
+    let status =
+        world.machines[SOURCE].streams.as_ref().map(|streams| streams.status(world.at())).unwrap_or_default();
     assert_eq!(status[0].completed, Sequence(9), "the mark moved forward to the position");
 }
 
@@ -279,7 +280,8 @@ fn a_restored_database_is_brought_up_to_date_from_what_is_kept() {
     world.attach(Some(4), 8);
     world.run(Span::millis(100));
     assert_eq!(world.effects.len(), 7, "5 and 6 are handed over again, then 7");
-    let status = world.machines[TARGET].streams.as_ref().map(|streams| streams.status()).unwrap_or_default();
+    let status =
+        world.machines[TARGET].streams.as_ref().map(|streams| streams.status(world.at())).unwrap_or_default();
     assert_eq!(status[0].processed, Sequence(6), "the watermark stays");
 }
 

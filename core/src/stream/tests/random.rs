@@ -243,7 +243,7 @@ fn run(seed: u64, back: Option<usize>, planted: Planted) {
         .world
         .machines
         .iter()
-        .map(|machine| machine.streams.as_ref().map(|streams| streams.status()))
+        .map(|machine| machine.streams.as_ref().map(|streams| streams.status(run.world.at())))
         .collect();
     let far: alloc::vec::Vec<_> = run.publishers.values().map(|publisher| publisher.completed()).collect();
     panic!("seed {seed}: no progress; completed {far:?}, position {}, {status:#?}", run.world.position);

@@ -477,6 +477,7 @@ impl World {
             Output::Lead { .. }
             | Output::Unanswered { .. }
             | Output::Conform { .. }
+            | Output::Idle { .. }
             | Output::MembersChanged { .. } => unreachable!(),
             Output::Settled { sequence, .. } => self.settled.push(sequence.0),
             Output::Contradicted { reason, .. } => panic!("the log is one: {reason}"),
@@ -766,7 +767,7 @@ impl World {
     /// What a machine says of the stream.
     pub(super) fn status(&self, which: usize) -> StreamStatus {
         let streams = self.machines[which].streams.as_ref().expect("it runs");
-        streams.status().pop().expect("the stream is open")
+        streams.status(self.at()).pop().expect("the stream is open")
     }
 
     /// How many bytes of payload a machine has ever written.

@@ -16,13 +16,17 @@ pub(super) struct Counts {
     /// Whose do not, as a stream may see it: without those who are lost, without those who were taken out, and without those who are being. Once all ends know of
     /// these, whatever is told lies on most disks of those who stay (rule D1).
     gone: [u64; 3],
+    /// Those who are being, of whom any one may be the first to go.
+    leaving: u64,
     ends: u32,
 }
 
 impl Counts {
     /// Whether these are most.
     pub(super) fn enough(&self, held: u64) -> bool {
-        self.gone.iter().any(|&gone| most(held, gone, self.ends))
+        let [_, out, _] = self.gone;
+        let one = (0..u64::BITS).map(|end| 1 << end).filter(|end| self.leaving & end != 0);
+        self.gone.into_iter().chain(one.map(|end| out | end)).any(|gone| most(held, gone, self.ends))
     }
 }
 
@@ -37,7 +41,8 @@ impl StreamLedger {
         let (lost, out) = (lost | self.awaited, self.out);
         let without = lost | out | self.leaving;
         let gone = if self.leaving_known { [without; 3] } else { [lost, lost | out, without] };
-        Counts { gone, ends }
+        let leaving = if self.leaving_known { 0 } else { self.leaving & !out };
+        Counts { gone, leaving, ends }
     }
 
     /// Whether all ends know of a target that is on its way out.

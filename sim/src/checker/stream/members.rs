@@ -7,7 +7,7 @@ use super::super::stretches::completed_at_most;
 use super::super::{Checked, ensure};
 use super::kept::most;
 use super::{Message, StreamLedger};
-use crate::plan::Change;
+use crate::plan::{Change, CompletePlan};
 
 /// A target that came later.
 #[derive(Clone, Copy, Debug)]
@@ -218,6 +218,18 @@ impl StreamLedger {
         Ok(())
     }
 
+    /// Whether those who are not out can meet the policy as it was meant.
+    #[must_use]
+    pub fn policy_can_be_met(&self) -> bool {
+        let Some(plan) = &self.plan else { return true };
+        let left = || plan.targets().enumerate().filter(|(place, _)| !self.is_absent(*place));
+        match &plan.complete {
+            CompletePlan::All => left().next().is_some(),
+            CompletePlan::Count(count) => left().count() >= *count as usize,
+            CompletePlan::Named(named) => left().any(|(_, node)| named.contains(&node)),
+        }
+    }
+
     /// Up to where the handler at a node reported success while it counted.
     #[must_use]
     pub fn success_at(&self, node: usize) -> Sequence {
@@ -237,7 +249,11 @@ impl StreamLedger {
 
     /// Up to where handlers reported so much success that it is completed: by all, or without those who were lost or taken out, or are being.
     pub(super) fn completed_without(&self, plan: &crate::plan::StreamPlan) -> u64 {
-        let sets = [0, self.lost, self.lost | self.out, self.lost | self.out | self.may_be_gone()];
+        let gone = self.lost | self.out;
+        let going = self.may_be_gone() & !gone;
+        // Of several any one may be the first.
+        let one = (0..u64::BITS).map(|end| 1 << end).filter(|end| going & end != 0).map(|end| gone | end);
+        let sets = [0, self.lost, gone, gone | going].into_iter().chain(one);
         let ends = (2u64 << self.reported.len()) - 2;
         let by = |gone: u64| {
             let gone = gone | self.awaited;
@@ -252,6 +268,6 @@ impl StreamLedger {
                     .then(|| plan.completed(&self.reported, |place| without & 2 << place != 0))
             })
         };
-        sets.map(by).into_iter().max().unwrap_or_default()
+        sets.map(by).max().unwrap_or_default()
     }
 }
